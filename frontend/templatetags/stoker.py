@@ -1,0 +1,83 @@
+"""Template tags and filters of the pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from frontend import icons, show
+
+register = template.Library()
+
+# One place says what a status looks like: the icon beside its word. Its colour is in the style sheet, by name.
+STATUS_ICONS = {
+    "pending": "bookmark",
+    "queued": "hourglass",
+    "initializing": "rocket",
+    "running": "flame",
+    "cancelling": "hand-stop",
+    "completed": "circle-check",
+    "failed": "alert-triangle",
+    "cancelled": "ban",
+}
+
+
+@register.simple_tag
+def icon(name: str, css_class: str = "") -> SafeString:
+    return icons.svg(name, css_class)
+
+
+@register.simple_tag
+def status_badge(job: dict[str, Any]) -> SafeString:
+    return format_html(
+        '<span class="status status-{}" data-f="status">{}<span>{}</span></span>',
+        job["status"],
+        icons.svg(STATUS_ICONS.get(job["status"], "help")),
+        job["status_label"],
+    )
+
+
+@register.simple_tag
+def when(value: Any, css_class: str = "") -> SafeString | str:
+    """A time element; the browser rewrites it to its own time zone and to words such as "3 min ago"."""
+    at = show.moment(value)
+    if at is None:
+        return show.MISSING
+    local = timezone.localtime(at)
+    return format_html(
+        '<time class="{}" datetime="{}" title="{}" data-ago>{}</time>',
+        css_class,
+        at.isoformat(),
+        local.strftime("%Y-%m-%d %H:%M:%S %Z"),
+        local.strftime("%b %-d, %H:%M"),
+    )
+
+
+@register.simple_tag(takes_context=True)
+def query(context: template.Context, **changes: Any) -> str:
+    """The present query string with `changes`; an empty value removes a name."""
+    values = context["request"].GET.copy()
+    for name, value in changes.items():
+        if value in (None, ""):
+            values.pop(name, None)
+        else:
+            values[name] = value
+    return f"?{values.urlencode()}" if values else "?"
+
+
+@register.filter
+def lookup(mapping: dict[str, Any], key: str) -> Any:
+    return mapping.get(key)
+
+
+for name in ("money", "duration", "size", "count", "decimals", "epoch"):
+    register.filter(name, getattr(show, name))
+
+
+@register.filter
+def words(text: str) -> list[str]:
+    return text.split()

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import login
+from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.views import LoginView, LogoutView
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse_lazy
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET
+
+from frontend import signin
+
+
+class SignIn(LoginView):
+    template_name = "frontend/sign_in.html"
+    redirect_authenticated_user = True
+    next_page = reverse_lazy("frontend:jobs")
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if signin.too_many_failures(self._username(), self._address()):
+            form = self.get_form()
+            form.add_error(None, "Too many wrong passwords. Wait 15 minutes, then try again.")
+            return self.render_to_response(self.get_context_data(form=form), status=429)
+        return super().post(request, *args, **kwargs)
+
+    def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
+        signin.count_failure(self._username(), self._address())
+        return super().form_invalid(form)
+
+    def _username(self) -> str:
+        return self.request.POST.get("username", "")[:150]
+
+    def _address(self) -> str:
+        return self.request.META.get("REMOTE_ADDR", "")
+
+
+class SignOut(LogoutView):
+    http_method_names = ["post", "options"]
+    next_page = reverse_lazy("frontend:sign_in")
+
+
+@never_cache
+@require_GET
+def sign_in_once(request: HttpRequest, token: str) -> HttpResponse:
+    """Sign in by a one-time link and go where it leads, or say why it does not work."""
+    try:
+        user, next_path = signin.use_link(token)
+    except signin.LinkRefused as refusal:
+        return render(request, "frontend/sign_in.html", {"refusal": str(refusal), "form": AuthenticationForm()}, status=410)
+    login(request, user)
+    safe = url_has_allowed_host_and_scheme(next_path, allowed_hosts=None)
+    return redirect(next_path if safe else "frontend:jobs")
