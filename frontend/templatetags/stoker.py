@@ -81,3 +81,22 @@ for name in ("money", "duration", "size", "count", "decimals", "epoch"):
 @register.filter
 def words(text: str) -> list[str]:
     return text.split()
+
+
+@register.filter
+def setting(value: Any) -> str:
+    """A hyperparameter as a person would type it."""
+    if value is None:
+        return show.MISSING
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, list):
+        return ", ".join(str(part) for part in value)
+    return f"{value:g}" if isinstance(value, float) and value != 0 else str(value)
+
+
+@register.filter
+def hours(seconds: Any) -> str:
+    """Seconds as hours for an input, without needless zeros; empty when there is nothing."""
+    amount = show.number(seconds)
+    return "" if amount is None else f"{float(amount) / 3600:.4g}"
