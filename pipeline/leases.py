@@ -1,0 +1,72 @@
+"""Leases: at most one process looks after a job at a time, and one that overslept can no longer write.
+
+A lease is a random token in the job's row with an end by the database's clock. Work outside (calls to providers) is
+done without any transaction; what it led to is written inside `fenced`, which refuses when the token was taken over.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from pipeline.models import Job
+from pipeline.states import JobStatus
+
+LEASE = timedelta(seconds=60)
+
+
+class LeaseLost(Exception):
+    """Somebody else looks after this job now; what the holder wanted to write is dropped."""
+
+
+def claim(job_id: UUID, *statuses: JobStatus) -> UUID | None:
+    """Take the lease of one job in one of `statuses`. None: it is taken, or the job is elsewhere."""
+    token = uuid.uuid4()
+    taken = Job.objects.filter(_free(), pk=job_id, status__in=statuses).update(lease_token=token, lease_until=Now() + LEASE)
+    return token if taken else None
+
+
+def claim_due(limit: int, *statuses: JobStatus, wanting_stop: bool | None = None) -> dict[UUID, UUID]:
+    """Take the leases of up to `limit` due jobs, as job id -> token. Rows another process is claiming are skipped."""
+    with transaction.atomic():
+        rows = Job.objects.filter(_free(), status__in=statuses, next_check_at__lte=Now())
+        if wanting_stop is not None:
+            rows = rows.filter(desired="stop" if wanting_stop else "run")
+        ids = list(
+            rows.order_by("-priority", "next_check_at")
+            .select_for_update(skip_locked=True, of=("self",))
+            .values_list("pk", flat=True)[:limit]
+        )
+        tokens = {pk: uuid.uuid4() for pk in ids}
+        for pk, token in tokens.items():
+            Job.objects.filter(pk=pk).update(lease_token=token, lease_until=Now() + LEASE)
+    return tokens
+
+
+@contextmanager
+def fenced(job_id: UUID, token: UUID) -> Iterator[Job]:
+    """Open a transaction with the job's row locked. Raise LeaseLost when `token` is no longer its lease."""
+    with transaction.atomic():
+        job = Job.objects.select_for_update(of=("self",)).filter(pk=job_id, lease_token=token).first()
+        if job is None:
+            raise LeaseLost(f"Job {job_id} is looked after by someone else.")
+        yield job
+
+
+def release(job_id: UUID, token: UUID, *, next_check_in: float | None = None) -> None:
+    """Give the lease back; `next_check_in` seconds say when an active job must be looked at again."""
+    held = Job.objects.filter(pk=job_id, lease_token=token)
+    if next_check_in is not None:
+        held.active().update(next_check_at=Now() + timedelta(seconds=next_check_in))
+    held.update(lease_token=None, lease_until=None)
+
+
+def _free() -> Q:
+    return Q(lease_until=None) | Q(lease_until__lt=Now())

@@ -1,0 +1,106 @@
+"""The live fields of a job: one dictionary for the API, the socket, the pages and the demo."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.utils import timezone
+
+from pipeline.costs import amount_for
+from pipeline.models import Job
+from pipeline.providers.registry import UnknownProvider, provider_class
+from pipeline.querysets import ATTEMPT_FIELDS
+from pipeline.states import CONSEQUENCES, STAGES, AttemptState, EndReason, JobStatus
+
+
+def job_state(job: Job, now: datetime | None = None) -> dict[str, Any]:
+    """The fields of `job` a person watches; JSON-ready. Best with a job from `with_attempt()`: else one more query."""
+    now = now or timezone.now()
+    attempt = _attempt(job)
+    cost = live_cost(job, attempt, now)
+    return {
+        "id": str(job.pk),
+        "name": job.name,
+        "url": job.get_absolute_url(),
+        "status": job.status,
+        "status_label": job.get_status_display(),
+        "current_stage": job.current_stage,
+        "stage_label": job.stage_detail or STAGES.get(job.current_stage, job.current_stage),
+        "provider": job.provider,
+        "simulated": is_simulated(job.provider),
+        "gpu_type": job.gpu_type,
+        "base_model": job.base_model,
+        "progress": round(job.progress, 2),
+        "current_epoch": job.current_epoch,
+        "total_epochs": job.total_epochs,
+        "current_step": job.current_step,
+        "total_steps": job.total_steps,
+        "current_metrics": job.current_metrics,
+        "current_cost": _money(cost),
+        "estimated_cost": _money(estimated_cost(job, cost)),
+        "final_cost": _money(job.final_cost),
+        "budget_limit": _money(job.budget_limit),
+        "price_per_hour": _money(attempt["price_per_hour"] if attempt["price_per_hour"] is not None else job.price_per_hour),
+        "currency": "USD",
+        "eta_seconds": job.eta_seconds if job.status == JobStatus.RUNNING else None,
+        "max_duration": job.max_duration,
+        "created_at": _time(job.created_at),
+        "queued_at": _time(job.queued_at),
+        "started_at": _time(job.started_at),
+        "completed_at": _time(job.completed_at),
+        "updated_at": _time(job.updated_at),
+        "last_seen_at": _time(attempt["last_seen_at"]),
+        "reason": job.reason,
+        "reason_text": CONSEQUENCES[EndReason(job.reason)].text if job.reason else "",
+        "stop_reason": job.stop_reason,
+        "error_message": job.error_message,
+        "error_stack": job.error_stack,
+        "attempt": attempt["n"],
+        "max_attempts": job.max_attempts,
+        "external_job_id": attempt["external_id"] or "",
+        "artifact_id": str(job.artifact_id) if job.artifact_id else None,
+        "event_seq": job.event_seq,
+        "can_start": job.status == JobStatus.PENDING,
+        "can_cancel": job.is_active and job.status != JobStatus.CANCELLING,
+        "server_time": _time(now),
+    }
+
+
+def live_cost(job: Job, attempt: dict[str, Any], now: datetime) -> Decimal:
+    """What is metered plus what has run up since the meter was read, in US dollars."""
+    if job.final_cost is not None:
+        return job.final_cost
+    if attempt["state"] not in (AttemptState.INTENT, AttemptState.LIVE) or not attempt["metered_until"]:
+        return job.current_cost
+    return job.current_cost + amount_for(max(now - attempt["metered_until"], timedelta(0)), attempt["price_per_hour"])
+
+
+def estimated_cost(job: Job, cost: Decimal) -> Decimal | None:
+    """Cost so far plus the rest at the present pace; what was estimated before while there is no pace yet."""
+    if job.eta_seconds is None or job.status != JobStatus.RUNNING:
+        return job.estimated_cost
+    return cost + amount_for(timedelta(seconds=job.eta_seconds), job.price_per_hour)
+
+
+def is_simulated(provider: str) -> bool:
+    try:
+        return provider_class(provider).simulated
+    except UnknownProvider:
+        return False
+
+
+def _attempt(job: Job) -> dict[str, Any]:
+    if "attempt_n" in job.__dict__:
+        return {name: getattr(job, f"attempt_{name}") for name in ATTEMPT_FIELDS}
+    row = job.attempts.order_by("-n").values(*ATTEMPT_FIELDS).first()
+    return row or dict.fromkeys(ATTEMPT_FIELDS)
+
+
+def _money(value: Decimal | None) -> float | None:
+    return None if value is None else float(round(value, 6))
+
+
+def _time(value: datetime | None) -> str | None:
+    return value.isoformat() if value else None

@@ -1,0 +1,41 @@
+"""Every read of jobs that more than one place needs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from django.db import models
+from django.db.models import OuterRef, Q, Subquery
+
+from pipeline.states import ACTIVE, JobStatus
+
+ATTEMPT_FIELDS = ("n", "state", "external_id", "last_seen_at", "metered_until", "price_per_hour")
+
+if TYPE_CHECKING:
+    from pipeline.models import Job
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    def for_user(self, user: Any) -> Self:
+        """The jobs `user` may see: their own. Everyone else's do not exist for them."""
+        if not getattr(user, "is_authenticated", False):
+            return self.none()
+        return self.filter(owner=user)
+
+    def active(self) -> Self:
+        return self.filter(status__in=[s.value for s in ACTIVE])
+
+    def due(self, now: datetime, *statuses: JobStatus) -> Self:
+        """Active jobs somebody must look after now, the longest waiting first, urgent ones before them."""
+        return self.filter(status__in=statuses, next_check_at__lte=now).order_by("-priority", "next_check_at")
+
+    def with_attempt(self) -> Self:
+        """Annotate `attempt_<field>` of the latest attempt: what `pipeline.live.state.job_state` needs beside the job."""
+        from pipeline.models import Attempt
+
+        latest = Attempt.objects.filter(job=OuterRef("pk")).order_by("-n")
+        return self.annotate(**{f"attempt_{name}": Subquery(latest.values(name)[:1]) for name in ATTEMPT_FIELDS})
+
+    def search(self, text: str) -> Self:
+        return self.filter(Q(name__icontains=text) | Q(base_model__icontains=text)) if text else self

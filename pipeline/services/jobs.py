@@ -1,0 +1,191 @@
+"""What people do with jobs: create, start, cancel. Called by API, pages, admin, commands and the demo."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+from django.db.models.functions import Now
+
+from datasets.models import Dataset
+from pipeline import wake
+from pipeline.models import EventType, Job, Preset
+from pipeline.models.jobs import Desired
+from pipeline.providers.base import Offer, ProviderError
+from pipeline.providers.registry import UnknownProvider, get_provider, provider_names
+from pipeline.services.errors import Conflict, FieldError, InvalidInput
+from pipeline.states import STOPS_BY_DECISION, EndReason, JobStatus
+from pipeline.transitions import advance, record_event
+from training import hyperparameters as table
+
+# An id of the Hugging Face Hub: two plain parts, so it can never be a path or an option.
+MODEL_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}")
+MAX_DURATION = timedelta(days=14)
+
+
+def create_job(
+    owner: AbstractBaseUser,
+    *,
+    name: str,
+    dataset: Dataset | None,
+    base_model: str,
+    provider: str = "local",
+    gpu_type: str = "",
+    gpu_count: int = 1,
+    cloud: str = "",
+    preset: Preset | None = None,
+    hyperparameters: dict[str, Any] | None = None,
+    eval_dataset: Dataset | None = None,
+    budget_limit: Decimal | None = None,
+    max_duration: int = 24 * 3600,
+    priority: int = 0,
+    max_attempts: int = 3,
+    start: bool = False,
+) -> Job:
+    """Save a job as `pending`, and queue it when `start`. Raise InvalidInput with everything that is wrong with it."""
+    errors: list[FieldError] = []
+    if not name.strip():
+        errors.append(FieldError("name", "Give the job a name, so that you find it again.", "required"))
+    if not MODEL_ID.fullmatch(base_model) or ".." in base_model:
+        errors.append(
+            FieldError("base_model", "Name the base model as on the Hugging Face Hub: organisation/model.", "invalid")
+        )
+    errors += _dataset_errors(owner, dataset, eval_dataset)
+    values, problems = table.validate(_merged(preset, hyperparameters or {}))
+    errors += [FieldError(f"hyperparameters.{key}", sentence, "invalid") for key, sentence in problems]
+    offer, offer_errors = _choose_offer(provider, gpu_type, gpu_count, cloud)
+    errors += offer_errors
+    if budget_limit is not None and budget_limit <= 0:
+        errors.append(FieldError("budget_limit", "A budget is more than 0 US dollars; leave it empty for none.", "invalid"))
+    if not 60 <= max_duration <= MAX_DURATION.total_seconds():
+        errors.append(FieldError("max_duration", "The maximum duration is between 60 seconds and 14 days.", "invalid"))
+    if not -100 <= priority <= 100:
+        errors.append(FieldError("priority", "The priority is a whole number from -100 to 100.", "invalid"))
+    if not 1 <= max_attempts <= 20:
+        errors.append(FieldError("retry_policy.max_attempts", "Allow between 1 and 20 attempts.", "invalid"))
+    if errors or dataset is None or offer is None:
+        raise InvalidInput(errors)
+    with transaction.atomic():
+        job = Job.objects.create(
+            owner=owner,
+            name=name.strip(),
+            dataset=dataset,
+            eval_dataset=eval_dataset,
+            base_model=base_model,
+            preset=preset,
+            hyperparameters=values,
+            provider=provider,
+            gpu_type=offer.type,
+            gpu_count=gpu_count,
+            cloud=cloud,
+            price_per_hour=offer.price_per_hour * gpu_count,
+            budget_limit=budget_limit,
+            max_duration=max_duration,
+            priority=priority,
+            max_attempts=max_attempts,
+        )
+        record_event(job.pk, EventType.STATUS, "Saved.", data={"to": "pending"}, actor=owner.get_username())
+        if start:
+            start_job(job.pk, actor=owner.get_username())
+    job.refresh_from_db()
+    return job
+
+
+def start_job(job_id: UUID, *, actor: str = "") -> None:
+    """Queue a saved job and wake its submission. Raise Conflict when it was started before."""
+    moved = advance(job_id, JobStatus.QUEUED, "Queued.", stage="waiting", actor=actor, queued_at=Now())
+    if not moved:
+        raise Conflict("This job was already started.", code="already_started")
+    wake.submit(job_id)
+
+
+def request_cancel(job_id: UUID, *, actor: str = "") -> bool:
+    """Order a job's end for its owner. Return False when it was ordered before; raise Conflict when there is nothing to end."""
+    return request_stop(job_id, EndReason.CANCELLED_BY_USER, "Cancel requested.", actor=actor)
+
+
+def request_stop(job_id: UUID, reason: EndReason, message: str, *, actor: str = "") -> bool:
+    """Make a job want to stop, for `reason`, and wake the task that does it.
+
+    A decision of a person or of their limits makes the job `cancelling`; a fault (no contact, no start) leaves the status,
+    because the job may be tried again. Only the first reason counts, except that a decision outranks a fault.
+    """
+    by_decision = reason in STOPS_BY_DECISION
+    with transaction.atomic():
+        job = Job.objects.select_for_update(of=("self",)).get(pk=job_id)
+        if job.status == JobStatus.PENDING:
+            raise Conflict("This job was never started, so there is nothing to cancel. Delete it instead.", code="not_started")
+        if job.has_ended:
+            raise Conflict(f"This job has already ended: {job.get_status_display().lower()}.", code="already_ended")
+        if job.status == JobStatus.CANCELLING or (job.desired == Desired.STOP and not by_decision):
+            return False
+        attempt = job.attempts.order_by("-n").first()
+        if attempt is not None and attempt.is_open and attempt.outcome == "completed":
+            raise Conflict("Training has just finished; the job is about to be completed.", code="already_finished")
+        fields = {"desired": Desired.STOP, "stop_reason": reason, "stop_requested_at": Now()}
+        if by_decision:
+            advance(job_id, JobStatus.CANCELLING, message, stage="stopping", actor=actor, data={"stop": reason}, **fields)
+        else:
+            Job.objects.filter(pk=job_id).update(**fields, next_check_at=Now(), current_stage="stopping")
+            record_event(job_id, EventType.STOP, message, level="warning", data={"stop": reason})
+    wake.cancel(job_id)
+    return True
+
+
+def delete_job(job_id: UUID) -> None:
+    """Remove a job that never started or has ended. Raise Conflict while something may still run for it."""
+    with transaction.atomic():
+        job = Job.objects.select_for_update(of=("self",)).get(pk=job_id)
+        if job.is_active:
+            raise Conflict("This job is active. Cancel it first and delete it when it has ended.", code="active")
+        job.delete()
+
+
+def _merged(preset: Preset | None, overrides: dict[str, Any]) -> dict[str, Any]:
+    return table.defaults() | (preset.hyperparameters if preset else {}) | overrides
+
+
+def _dataset_errors(owner: AbstractBaseUser, dataset: Dataset | None, held_out: Dataset | None) -> list[FieldError]:
+    errors = []
+    for field, one in (("dataset", dataset), ("eval_dataset", held_out)):
+        if one is None:
+            if field == "dataset":
+                errors.append(FieldError(field, "Choose a dataset.", "required"))
+        elif one.owner_id != owner.pk:
+            errors.append(FieldError(field, "There is no such dataset.", "does_not_exist"))
+        elif not one.training_ready:
+            errors.append(
+                FieldError(field, f"“{one.name}” has not passed its check. Open it to see why, then choose again.", "not_ready")
+            )
+    if held_out and dataset and not errors and held_out.validation_for_id != dataset.pk:
+        errors.append(
+            FieldError(
+                "eval_dataset",
+                f"Mark “{held_out.name}” as the validation set of “{dataset.name}” first, so that rows in both are found.",
+                "not_linked",
+            )
+        )
+    return errors
+
+
+def _choose_offer(provider: str, gpu_type: str, count: int, cloud: str) -> tuple[Offer | None, list[FieldError]]:
+    try:
+        offers = get_provider(provider).offers()
+    except UnknownProvider:
+        return None, [FieldError("gpu_config.provider", f"Choose a provider: {', '.join(provider_names())}.", "unknown")]
+    except ProviderError as error:
+        return None, [FieldError("gpu_config.provider", f"{error} Try again in a minute.", "unavailable")]
+    matching = [o for o in offers if o.type == gpu_type or not gpu_type]
+    if cloud:
+        matching = [o for o in matching if o.cloud in ("", cloud)]
+    if not matching:
+        types = ", ".join(sorted({o.type for o in offers}))
+        return None, [FieldError("gpu_config.type", f"This provider has no such machine. It has: {types}.", "unknown")]
+    if not 1 <= count <= matching[0].max_count:
+        return None, [FieldError("gpu_config.count", f"Ask for 1 to {matching[0].max_count} of this machine.", "invalid")]
+    return matching[0], []

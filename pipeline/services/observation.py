@@ -1,0 +1,160 @@
+"""Polling: look at all live machines of a provider at once, then let `pipeline.decide` say what follows for each job."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import F
+from django.db.models.functions import Coalesce, Now
+from django.utils import timezone
+
+from pipeline import ingest, wake
+from pipeline.costs import meter
+from pipeline.decide import Decision, Look, decide
+from pipeline.leases import LeaseLost, claim, claim_due, fenced, release
+from pipeline.models import Attempt, Job
+from pipeline.providers.base import Machine, MachineRef, Provider, ProviderError
+from pipeline.providers.registry import get_provider
+from pipeline.services import stopping, submission
+from pipeline.services.ending import close_attempt, end_job
+from pipeline.services.errors import Conflict
+from pipeline.services.facts import traits_of, view_of
+from pipeline.services.jobs import request_stop
+from pipeline.states import ATTEMPT_CLOSED, CONSEQUENCES, AttemptState, EndReason, JobStatus
+from pipeline.transitions import set_stage
+
+logger = logging.getLogger(__name__)
+
+_OBSERVED = (JobStatus.INITIALIZING, JobStatus.RUNNING, JobStatus.CANCELLING)
+
+
+def poll_due() -> int:
+    """Look after every live job that is due, with one look per provider. Return how many were looked at."""
+    leases = claim_due(settings.STOKER_POLLS_PER_CYCLE, *_OBSERVED)
+    _observe(leases)
+    return len(leases)
+
+
+def poll(job_id: UUID) -> None:
+    """Look after one job now, unless it was looked at already and is not due. Safe to call twice, late, or never."""
+    if Job.objects.filter(pk=job_id, next_check_at__gt=Now() + timedelta(seconds=0.2)).exists():
+        return
+    lease = claim(job_id, *_OBSERVED)
+    if lease is not None:
+        _observe({job_id: lease})
+
+
+def _observe(leases: dict[UUID, UUID]) -> None:
+    open_attempts = Attempt.objects.filter(job_id__in=leases).exclude(state__in=[s.value for s in ATTEMPT_CLOSED])
+    by_provider: defaultdict[str, list[Attempt]] = defaultdict(list)
+    for attempt in open_attempts.select_related("job"):
+        by_provider[attempt.provider].append(attempt)
+    for name, attempts in by_provider.items():
+        provider = get_provider(name)
+        looks: dict[str, Machine] | None
+        try:
+            looks = dict(provider.observe([_ref(attempt) for attempt in attempts]))
+        except ProviderError as error:
+            logger.warning("provider %s could not be looked at: %s", name, error)
+            looks = None
+        for attempt in attempts:
+            look: Machine | Look = Look.FAILED if looks is None else looks.get(attempt.name, Look.ABSENT)
+            _apply(provider, attempt, leases[attempt.job_id], look)
+    looked_at = {attempt.job_id for attempts in by_provider.values() for attempt in attempts}
+    for job_id in leases.keys() - looked_at:
+        stopping.without_machine(job_id, leases[job_id])
+
+
+def _apply(provider: Provider, attempt: Attempt, lease: UUID, look: Machine | Look) -> None:
+    job_id = attempt.job_id
+    try:
+        if isinstance(look, Machine):
+            _take_in(attempt, lease, look)
+        now = timezone.now()
+        with fenced(job_id, lease) as job:
+            attempt.refresh_from_db()
+            if not attempt.is_open:
+                return
+            decision = decide(view_of(job, attempt), look, now, traits_of(provider))
+            _write(job, attempt, decision, look, now)
+        if decision.create_again:
+            submission.go_on(job_id, lease, attempt)
+        elif decision.send_stop:
+            stopping.send_stop(provider, attempt, lease, force=decision.force)
+        if decision.request_stop:
+            _stop_for_a_limit(job_id, decision.request_stop)
+        if decision.close is None:
+            release(job_id, lease, next_check_in=decision.next_in)
+            wake.poll(job_id, after=decision.next_in)
+    except LeaseLost:
+        logger.info("job %s: polling was taken over", job_id)
+    except ProviderError as error:
+        logger.warning("job %s: %s", job_id, error)
+        release(job_id, lease, next_check_in=15.0)
+    finally:
+        release(job_id, lease)
+
+
+def _take_in(attempt: Attempt, lease: UUID, machine: Machine) -> None:
+    """Store what the look taught us that needs no decision: a machine found by its name, and reported progress."""
+    if attempt.state == AttemptState.INTENT:
+        submission.adopt(attempt.job_id, lease, attempt, machine)
+        # `adopt` gave the lease back; without it nothing more may be written in this round.
+        raise LeaseLost(f"Job {attempt.job_id}: adopted, the next look goes on.")
+    if machine.report is not None:
+        ingest.record_report(attempt, machine)
+
+
+def _write(job: Job, attempt: Attempt, decision: Decision, look: Machine | Look, now: datetime) -> None:
+    if decision.close is not None:
+        close = decision.close
+        machine = look if isinstance(look, Machine) else None
+        close_attempt(
+            attempt,
+            close.reason,
+            close.evidence,
+            never_created=close.never_created,
+            exit_code=machine.exit_code if machine else None,
+            error_message=_explain(close.reason, machine),
+            error_stack=machine.output_tail if machine else "",
+        )
+        end_job(job, attempt, close.reason)
+        return
+    if decision.missed:
+        Attempt.objects.filter(pk=attempt.pk).update(
+            list_misses=F("list_misses") + 1, first_missed_at=Coalesce("first_missed_at", Now())
+        )
+    elif isinstance(look, Machine):
+        if attempt.list_misses:
+            Attempt.objects.filter(pk=attempt.pk).update(list_misses=0, first_missed_at=None)
+        meter(attempt, now)
+    if decision.stage is not None:
+        set_stage(job.pk, decision.stage, _STAGE_MESSAGES[decision.stage], attempt=attempt.n)
+
+
+_STAGE_MESSAGES = {
+    "contact_lost": "The training program has not called for five minutes.",
+    "releasing": "The program has ended; waiting until its machine is gone.",
+}
+
+
+def _explain(reason: EndReason, machine: Machine | None) -> str:
+    text = CONSEQUENCES[reason].text
+    if machine is None or machine.exit_code is None or reason in (EndReason.COMPLETED, EndReason.CANCELLED_BY_USER):
+        return text if reason is not EndReason.COMPLETED else ""
+    return f"{text} The program ended with exit code {machine.exit_code} and did not report why."
+
+
+def _stop_for_a_limit(job_id: UUID, reason: EndReason) -> None:
+    try:
+        request_stop(job_id, reason, CONSEQUENCES[reason].text)
+    except Conflict as conflict:
+        logger.info("job %s needs no stop: %s", job_id, conflict)
+
+
+def _ref(attempt: Attempt) -> MachineRef:
+    return MachineRef(attempt.name, attempt.external_id, after_step=attempt.reported_step)

@@ -1,0 +1,47 @@
+"""Celery tasks: an id in, one service call. The `_due` tasks are the safety net that beat runs; the others are wake-ups."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from celery import shared_task
+from django.db.models.functions import Now
+
+from pipeline.models import ProcessBeat
+from pipeline.services import observation, stopping, submission
+
+
+@shared_task
+def submit_job(job_id: str) -> None:
+    submission.submit(UUID(job_id))
+
+
+@shared_task
+def submit_due() -> int:
+    return submission.submit_due()
+
+
+@shared_task
+def poll_job(job_id: str) -> None:
+    observation.poll(UUID(job_id))
+
+
+@shared_task
+def poll_due() -> int:
+    return observation.poll_due()
+
+
+@shared_task
+def cancel_job(job_id: str) -> None:
+    stopping.stop(UUID(job_id))
+
+
+@shared_task
+def cancel_due() -> int:
+    return stopping.stop_due()
+
+
+@shared_task
+def beat_tick() -> None:
+    """Written through beat, broker and worker: its age tells whether all three live."""
+    ProcessBeat.objects.update_or_create(name="beat", defaults={"at": Now()})
