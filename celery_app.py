@@ -1,0 +1,20 @@
+"""The Celery application: `celery -A celery_app worker`, `celery -A celery_app beat`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pipeline.config.settings")
+
+app = Celery("stoker")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+
+
+@setup_logging.connect
+def use_our_logging(**kwargs: Any) -> None:
+    """Being connected is all: Celery then leaves the log handlers of settings.LOGGING alone."""

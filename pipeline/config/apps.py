@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+
+
+class HouseConfig(AppConfig):
+    """Holds the checks and commands that belong to no part of the product."""
+
+    name = "pipeline.config"
+    label = "house"
+    verbose_name = "Installation"
+
+    def ready(self) -> None:
+        import celery_app  # noqa: F401 - tasks bind to the configured app, whichever program loaded Django
+        from pipeline.config import checks  # noqa: F401 - importing registers them
+
+        post_migrate.connect(_seed_schedules, sender=self)
+
+
+def _seed_schedules(using: str, **kwargs: Any) -> None:
+    from pipeline.config.schedules import seed
+
+    seed(using)

@@ -1,0 +1,152 @@
+"""Typed readers of environment variables. A value that cannot be used is refused with a sentence naming the variable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+TRUE = {"1", "true", "yes", "on"}
+FALSE = {"0", "false", "no", "off"}
+
+
+class Refused(Exception):
+    """A setting has a value the program cannot work with. The message is a sentence for the person who set it."""
+
+
+class Env:
+    """Reads variables from a mapping. An empty value counts as unset, so that `PORT= make run` means the default."""
+
+    def __init__(self, variables: Mapping[str, str] | None = None) -> None:
+        self._variables = os.environ if variables is None else variables
+        self.names: set[str] = set()
+
+    def _raw(self, name: str) -> str | None:
+        self.names.add(name)
+        return self._variables.get(name, "").strip() or None
+
+    def is_set(self, name: str) -> bool:
+        return self._raw(name) is not None
+
+    def text(self, name: str, default: str = "") -> str:
+        value = self._raw(name)
+        return default if value is None else value
+
+    def choice(self, name: str, default: str, allowed: tuple[str, ...]) -> str:
+        value = self.text(name, default)
+        if value not in allowed:
+            raise Refused(f"{name} is {value!r}, but it must be one of: {', '.join(allowed)}.")
+        return value
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        value = self._raw(name)
+        if value is None:
+            return default
+        if value.lower() in TRUE:
+            return True
+        if value.lower() in FALSE:
+            return False
+        raise Refused(f"{name} is {value!r}, but it must be yes or no (1/0, true/false, on/off also work).")
+
+    def integer(self, name: str, default: int, *, least: int | None = None, most: int | None = None) -> int:
+        value = self._raw(name)
+        if value is None:
+            return default
+        try:
+            number = int(value)
+        except ValueError:
+            raise Refused(f"{name} is {value!r}, but it must be a whole number.") from None
+        _within(name, number, least, most)
+        return number
+
+    def decimal(self, name: str, default: str, *, least: int | None = None) -> Decimal:
+        value = self.text(name, default)
+        try:
+            number = Decimal(value)
+        except InvalidOperation:
+            raise Refused(f"{name} is {value!r}, but it must be a number such as 0.79.") from None
+        if not number.is_finite():
+            raise Refused(f"{name} is {value!r}, but it must be a finite number.")
+        _within(name, number, least, None)
+        return number
+
+    def url(self, name: str, default: str, *, schemes: tuple[str, ...] = ("http", "https")) -> str:
+        """An address without a slash at its end."""
+        value = self.text(name, default)
+        try:
+            parts = urlsplit(value)
+            parts.port  # noqa: B018 - reading it checks it
+        except ValueError as error:
+            raise Refused(f"{name} is {_hide_password(value)!r}, which is not an address: {error}.") from None
+        if parts.scheme not in schemes or not parts.hostname:
+            shown = " or ".join(f"{scheme}://" for scheme in schemes)
+            raise Refused(f"{name} is {_hide_password(value)!r}, but it must begin with {shown} and name a host.")
+        return value.rstrip("/")
+
+    def path(self, name: str, default: Path) -> Path:
+        """An absolute path; `~` and relative paths are allowed. The place need not exist."""
+        value = self._raw(name)
+        return Path(os.path.abspath(default if value is None else Path(value).expanduser()))
+
+    def names_list(self, name: str, default: tuple[str, ...] = ()) -> list[str]:
+        """Values parted by commas; spaces around them do not count."""
+        value = self._raw(name)
+        if value is None:
+            return list(default)
+        return [part.strip() for part in value.split(",") if part.strip()]
+
+    def secret(self, name: str, default: str, *, least_length: int = 1) -> str:
+        """Like `text`, but a refusal never repeats the value."""
+        value = self.text(name, default)
+        if len(value) < least_length:
+            raise Refused(f"{name} has {len(value)} characters, but it needs at least {least_length} random ones.")
+        return value
+
+    def database(self, name: str, default: str) -> dict[str, str]:
+        """Django's connection settings from `postgresql://user:password@host:port/name?option=value`.
+
+        A `host` option that is a folder means a Unix socket, as in libpq. Any other option is handed to libpq.
+        """
+        value = self.text(name, default)
+        try:
+            parts = urlsplit(value)
+            port = parts.port
+            # Not parse_qsl: it reads "+" as a space, which would break a socket folder named with one.
+            options = dict(pair.partition("=")[::2] for pair in parts.query.split("&") if pair)
+        except ValueError as error:
+            raise Refused(f"{name} is not a database address: {error}.") from None
+        if parts.scheme not in ("postgres", "postgresql"):
+            raise Refused(
+                f"{name} begins with {parts.scheme or 'nothing'!r}, but only PostgreSQL is supported: "
+                "postgresql://user:password@host:5432/name."
+            )
+        options = {unquote(key): unquote(text) for key, text in options.items()}
+        database = unquote(parts.path.lstrip("/"))
+        if not database:
+            raise Refused(f"{name} names no database: it must end in /name, as in postgresql://user@host:5432/stoker.")
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": database,
+            "USER": unquote(parts.username or "") or options.pop("user", ""),
+            "PASSWORD": unquote(parts.password or ""),
+            "HOST": parts.hostname or options.pop("host", ""),
+            "PORT": str(port or options.pop("port", "")),
+            **({"OPTIONS": options} if options else {}),  # type: ignore[dict-item]
+        }
+
+
+def _within(name: str, number: int | Decimal, least: int | None, most: int | None) -> None:
+    if least is not None and number < least:
+        raise Refused(f"{name} is {number}, but it must be {least} or more.")
+    if most is not None and number > most:
+        raise Refused(f"{name} is {number}, but it must be {most} or less.")
+
+
+def _hide_password(address: str) -> str:
+    before, at, after = address.rpartition("@")
+    if not at:
+        return address
+    scheme, _, user = before.rpartition("//")
+    return f"{scheme}//{user.partition(':')[0]}:***@{after}"

@@ -1,0 +1,95 @@
+"""Real PostgreSQL and Valkey for every test that wants a database, in a folder that lives as long as the run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+# Before Django's settings load. Runs in parallel share one PostgreSQL, with a database each; all else is their own.
+ROOT_VARIABLE = "STOKER_TESTS_FOLDER"
+OWNS_FOLDER = ROOT_VARIABLE not in os.environ
+FOLDER = Path(os.environ.setdefault(ROOT_VARIABLE, "") or tempfile.mkdtemp(prefix="stoker-tests-"))
+os.environ[ROOT_VARIABLE] = str(FOLDER)
+FOLDER.chmod(0o711)
+POSTGRES_FOLDER = FOLDER / "postgres"
+for name in ("DATABASE_URL", "REDIS_URL", "DEBUG", "SECRET_KEY", "ALLOWED_HOSTS", "PORT", "HOST", "STOKER_PUBLIC_URL"):
+    os.environ.pop(name, None)
+os.environ["STOKER_HOME"] = str(FOLDER / os.environ.get("PYTEST_XDIST_WORKER", "main"))
+os.environ["DATABASE_URL"] = f"postgresql:///stoker?user=postgres&host={POSTGRES_FOLDER}"
+os.environ["DJANGO_SETTINGS_MODULE"] = "pipeline.config.settings"
+# Playwright keeps an event loop running in its thread; Django would take each database call for one from async code.
+os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if OWNS_FOLDER:
+        os.environ.pop(ROOT_VARIABLE, None)
+        shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[None]:
+    """PostgreSQL and Valkey as the settings of this test process expect them."""
+    from pipeline.config.embedded import Postgres, Valkey
+
+    postgres = Postgres(POSTGRES_FOLDER, durable=False)
+    valkey = Valkey(Path(os.environ["STOKER_HOME"]) / "valkey")
+    postgres.attach()
+    valkey.attach()
+    yield
+    valkey.release()
+    postgres.release()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings: None, services: None) -> None:
+    """Makes pytest-django wait for the servers before it creates the test database."""
+
+
+@dataclass
+class Person:
+    """Somebody who uses the product, with a browser and a program of theirs."""
+
+    user: object  # a User, or AnonymousUser
+    browser: object  # django.test.Client
+    api: object  # rest_framework.test.APIClient
+
+
+def _person(username: str) -> Person:
+    from django.contrib.auth import get_user_model
+    from django.test import Client
+    from rest_framework.test import APIClient
+
+    user = get_user_model().objects.create_user(username, f"{username}@example.org", password=None)
+    browser, api = Client(), APIClient()
+    browser.force_login(user)
+    api.force_login(user)
+    return Person(user, browser, api)
+
+
+@pytest.fixture
+def owner(db: None) -> Person:
+    """The person whose things a test is about."""
+    return _person("owner")
+
+
+@pytest.fixture
+def stranger(db: None) -> Person:
+    """Somebody signed in who may see nothing of the owner's."""
+    return _person("stranger")
+
+
+@pytest.fixture
+def signed_out(db: None) -> Person:
+    """Nobody in particular."""
+    from django.contrib.auth.models import AnonymousUser
+    from django.test import Client
+    from rest_framework.test import APIClient
+
+    return Person(AnonymousUser(), Client(), APIClient())
