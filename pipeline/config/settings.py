@@ -286,6 +286,7 @@ STOKER_MODELS_DIR = env.path("STOKER_MODELS_DIR", STOKER_HOME / "models")
 STOKER_LOCAL_SLOTS = env.integer("STOKER_LOCAL_SLOTS", 1, least=0, most=64)
 STOKER_LOCAL_PRICE_PER_HOUR = env.decimal("STOKER_LOCAL_PRICE_PER_HOUR", "0", least=0)
 STOKER_SUBMITS_PER_CYCLE = env.integer("STOKER_SUBMITS_PER_CYCLE", 5, least=1)
+STOKER_POLLS_PER_CYCLE = env.integer("STOKER_POLLS_PER_CYCLE", 2000, least=1)
 STOKER_PROVIDERS = {
     "local": "pipeline.providers.local.LocalProvider",
     "simulated": "pipeline.providers.simulated.SimulatedProvider",

@@ -84,7 +84,7 @@ class MetricPoint(models.Model):
 
 # The columns of MetricPoint that hold a metric, in table order. Everything else a program sends goes to `extra`.
 METRIC_COLUMNS: tuple[str, ...] = tuple(
-    f.name for f in MetricPoint._meta.get_fields() if isinstance(f, models.FloatField)
+    f.name for f in MetricPoint._meta.local_fields if isinstance(f, models.FloatField)
 )
 
 
