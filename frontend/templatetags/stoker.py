@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django import template
@@ -100,3 +101,15 @@ def hours(seconds: Any) -> str:
     """Seconds as hours for an input, without needless zeros; empty when there is nothing."""
     amount = show.number(seconds)
     return "" if amount is None else f"{float(amount) / 3600:.4g}"
+
+
+@register.filter
+def percent(share: Any) -> str:
+    """0.0123 as 1.2 %."""
+    amount = show.number(share)
+    return show.MISSING if amount is None else f"{float(amount) * 100:.3g} %"
+
+
+@register.filter
+def pretty_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2)
