@@ -26,6 +26,9 @@ MAX_BATCH_EVENTS = 500
 MAX_BODY_BYTES = 2 * 1024 * 1024
 MAX_LOG_TEXT = 8_000
 
+# `Finish.reason` of a run that was stopped by SIGTERM and not by the server: its machine was taken away.
+STOP_BY_SIGNAL = "preempted"
+
 
 class EventKind(StrEnum):
     METRIC = "metric"  # data: {"step": int, "<name>": number, ...}

@@ -239,6 +239,7 @@ FORMER_NAMES = {
     "lora_target_modules": "target_modules",
 }
 
+
 class Refused(Exception):
     """One value cannot be used; the text is a sentence for the person who set it."""
 
@@ -324,7 +325,9 @@ def _targets(field: Hyperparameter, value: Any) -> str | list[str]:
     if isinstance(value, str):
         text = value.strip()
         if not text or len(text) > MAX_TEXT:
-            raise Refused(f"{field.name} must be all-linear, layer names, or a pattern of at most {MAX_TEXT} characters.")
+            raise Refused(
+                f"{field.name} must be all-linear, layer names, or a pattern of at most {MAX_TEXT} characters."
+            )
         if text == "all-linear":
             return text
         names = [part for part in re.split(r"[,\s]+", text) if part]
@@ -357,7 +360,10 @@ def _conflicts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         found.append(("warmup_steps", "warmup_steps is larger than max_steps: the warm-up would never end. Lower it."))
     if values["sample_max_new_tokens"] >= values["max_length"] and values["held_out_samples"]:
         found.append(
-            ("sample_max_new_tokens", "sample_max_new_tokens must be smaller than max_length: the prompt needs room too.")
+            (
+                "sample_max_new_tokens",
+                "sample_max_new_tokens must be smaller than max_length: the prompt needs room too.",
+            )
         )
     return found
 
@@ -371,7 +377,14 @@ def _unknown(name: str) -> str:
 def _kind(value: Any) -> str:
     if value is None:
         return "empty"
-    names = {bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list", dict: "an object"}
+    names = {
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        str: "a text",
+        list: "a list",
+        dict: "an object",
+    }
     return names.get(type(value), type(value).__name__)
 
 

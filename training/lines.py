@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, NoReturn
 
 MAX_LINE_BYTES = 1_000_000
+ENDLESS_LINE_BYTES = 64_000_000
 MAX_DEPTH = 32
+ARRAY_HINT = " The file looks like one JSON array; put each row on a line of its own."
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -27,23 +29,26 @@ def read_lines(
 ) -> Iterator[tuple[int, int, bytes | RowProblem]]:
     """Yield (line number, bytes consumed by the line, line or problem) while holding one line at most.
 
-    A line over `max_bytes` is skipped to its end and comes out as a problem. The line keeps its line break.
+    A line over `max_bytes` is skipped to its end and comes out as a problem. The line keeps its line break. A line over
+    64 MB is the problem `endless_line` and ends the reading: what follows it cannot be rows either.
     """
     number = first_number
     while True:
         line = stream.readline(max_bytes + 2)
         if not line:
             return
-        consumed = len(line)
-        if len(line.rstrip(b"\r\n")) > max_bytes:
-            while not line.endswith(b"\n"):
-                line = stream.readline(1 << 16)
-                if not line:
-                    break
-                consumed += len(line)
-            yield number, consumed, too_long(consumed, max_bytes)
-        else:
+        consumed, begin = len(line), line[:1]
+        if len(line.rstrip(b"\r\n")) <= max_bytes:
             yield number, consumed, line
+        else:
+            while line and not line.endswith(b"\n") and consumed <= ENDLESS_LINE_BYTES:
+                line = stream.readline(1 << 16)
+                consumed += len(line)
+            problem = too_long(consumed, max_bytes, is_array=begin == b"[")
+            if consumed > ENDLESS_LINE_BYTES:
+                yield number, consumed, replace(problem, code="endless_line")
+                return
+            yield number, consumed, problem
         number += 1
 
 
@@ -55,7 +60,7 @@ def parse_line(line: bytes) -> dict[str, Any] | RowProblem:
     if not line:
         return RowProblem("blank", "The line is blank.")
     if len(line) > MAX_LINE_BYTES:
-        return too_long(len(line), MAX_LINE_BYTES)
+        return too_long(len(line), MAX_LINE_BYTES, is_array=line[:1] == b"[")
     if b"\x00" in line:
         return RowProblem("nul", "The line contains a NUL byte; remove it.", column=line.index(b"\x00") + 1)
     try:
@@ -72,7 +77,7 @@ def parse_line(line: bytes) -> dict[str, Any] | RowProblem:
         hint = ""
         first = text.lstrip()[:1]
         if first == "[":
-            hint = " The file looks like one JSON array; put each row on a line of its own."
+            hint = ARRAY_HINT
         elif first != "{":
             hint = ' Each line must be a JSON object, such as {"text": "..."}.'
         return RowProblem(
@@ -105,10 +110,10 @@ def too_deep() -> RowProblem:
     return RowProblem("too_deep", f"The row is nested deeper than {MAX_DEPTH} levels.")
 
 
-def too_long(size: int, limit: int) -> RowProblem:
-    return RowProblem(
-        "too_long", f"The line has {size:,} bytes; a row may have {limit:,} at most. Split it into several rows."
-    )
+def too_long(size: int, limit: int, is_array: bool = False) -> RowProblem:
+    hint = ARRAY_HINT if is_array else " Split it into several rows."
+    bytes_read = f"more than {size:,}" if size > ENDLESS_LINE_BYTES else f"{size:,}"
+    return RowProblem("too_long", f"The line has {bytes_read} bytes; a row may have {limit:,} at most.{hint}")
 
 
 def kind(value: Any) -> str:

@@ -1,0 +1,84 @@
+"""Makes the tiny model of the tests: a Llama of a few layers with random weights and a tokenizer trained on our own rows.
+
+Run with the trainer's Python: `python tiny.py FOLDER`. Takes about five seconds, nearly all of it imports; needs no network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+VOCABULARY, HIDDEN, LAYERS, HEADS = 384, 64, 2, 4
+TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}"
+    "{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
+    "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}{{ '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+
+def rows(count: int = 60) -> Iterator[dict[str, object]]:
+    """Chat rows whose answer is a small JSON object, always the same ones."""
+    dice = random.Random(7)
+    for _ in range(count):
+        colour, number = dice.choice(["red", "green", "blue"]), dice.randint(1, 99)
+        answer = json.dumps({"name": "paint", "arguments": {"colour": colour, "times": number}})
+        yield {
+            "messages": [
+                {"role": "system", "content": "Answer with one JSON function call."},
+                {"role": "user", "content": f"Paint it {colour}, {number} times."},
+                {"role": "assistant", "content": answer},
+            ]
+        }
+
+
+def jsonl(count: int = 60) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows(count)).encode()
+
+
+def build(target: Path) -> None:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=["<|pad|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((json.dumps(row) for row in rows()), trainer)
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|im_end|>", model_max_length=1024
+    )
+    wrapped.chat_template = TEMPLATE
+    set_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(wrapped),
+        hidden_size=HIDDEN,
+        intermediate_size=HIDDEN * 3,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        num_key_value_heads=HEADS,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=wrapped.eos_token_id,
+        pad_token_id=wrapped.pad_token_id,
+    )
+    part = target.with_name(f"{target.name}.{os.getpid()}")
+    LlamaForCausalLM(config).save_pretrained(part)
+    wrapped.save_pretrained(part)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(part, target)
+
+
+if __name__ == "__main__":
+    build(Path(sys.argv[1]))
