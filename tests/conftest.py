@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import django
 import pytest
 
 # Before Django's settings load. Runs in parallel share one PostgreSQL, with a database each; all else is their own.
@@ -25,6 +26,9 @@ os.environ["DATABASE_URL"] = f"postgresql:///stoker?user=postgres&host={POSTGRES
 os.environ["DJANGO_SETTINGS_MODULE"] = "pipeline.config.settings"
 # Playwright keeps an event loop running in its thread; Django would take each database call for one from async code.
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+
+# pytest-django looks for settings before this file is read, so it leaves the setting up to us.
+django.setup()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
