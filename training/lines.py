@@ -16,7 +16,7 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class RowProblem:
-    """One thing wrong with a row: a stable code, a sentence, and where (`messages[2].content`; a column for broken JSON)."""
+    """One thing wrong with a row: a stable code, a sentence, and where (`messages[2].content`, or a column)."""
 
     code: str
     message: str
@@ -53,7 +53,7 @@ def read_lines(
 
 
 def parse_line(line: bytes) -> dict[str, Any] | RowProblem:
-    """Return the object that stands in one line, or why there is none. A blank line is the problem `blank`. Never raises."""
+    """Return the object that stands in one line, or why there is none (`blank` for a blank line). Never raises."""
     if line.startswith((b"\xff\xfe", b"\xfe\xff")):
         return RowProblem("encoding", "The file is in UTF-16; save it as UTF-8.")
     line = line.removeprefix(_BOM).rstrip()

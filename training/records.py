@@ -270,7 +270,7 @@ class _Reader:
         return "".join(texts)
 
     def _tool_calls(self, calls: Any, where: str, number: int) -> list[dict[str, Any]]:
-        """Return calls in the shape chat templates read: {"type": "function", "function": {"name", "arguments": object}}."""
+        """Return calls as chat templates read them: {"type": "function", "function": {"name", "arguments": object}}."""
         result: list[dict[str, Any]] = []
         for call in calls if isinstance(calls, list) else [None]:
             function = call.get("function", call) if isinstance(call, dict) else None
@@ -337,7 +337,7 @@ _EXPECTED = {
 
 
 def _check_values(row: dict[str, Any]) -> list[RowProblem]:
-    """Look at every value for what would break storage or the tokenizer. Walks with a list: a deep row cannot overflow."""
+    """Look at every value for what would break storage or the tokenizer. A loop, so that no depth can overflow."""
     pending: list[tuple[Any, int]] = [(row, 1)]
     while pending:
         value, depth = pending.pop()
