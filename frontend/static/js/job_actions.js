@@ -1,0 +1,32 @@
+// Starting and cancelling, the same from the list and from a job's page.
+import { call } from "./api.js";
+import { confirmAction } from "./dialog.js";
+import { toast } from "./toasts.js";
+
+/** Ask, then cancel; resolves to the job as the server answers it, or null. */
+export async function cancelJob(job) {
+  const sure = await confirmAction({
+    title: `Cancel “${job.name}”?`,
+    text: "The run saves a checkpoint if it can, then its machine is stopped. What it has cost so far stays.",
+    yes: "Cancel the job",
+    no: "Keep it running",
+  });
+  if (!sure) return null;
+  try {
+    const answer = await call(`/api/jobs/${job.id}/cancel/`, { method: "POST", json: {} });
+    toast("Cancelling", { text: `${job.name}: waiting until its machine is gone.` });
+    return answer;
+  } catch (error) {
+    toast("The job was not cancelled", { text: error.sentence ?? error.message, kind: "bad" });
+    return null;
+  }
+}
+
+export async function startJob(job) {
+  try {
+    return await call(`/api/jobs/${job.id}/start/`, { method: "POST", json: {} });
+  } catch (error) {
+    toast("The job was not started", { text: error.sentence ?? error.message, kind: "bad" });
+    return null;
+  }
+}
