@@ -98,7 +98,9 @@ def create_job(
 
 def start_job(job_id: UUID, *, actor: str = "") -> None:
     """Queue a saved job and wake its submission. Raise Conflict when it was started before."""
-    moved = advance(job_id, JobStatus.QUEUED, "Queued.", stage="waiting", actor=actor, queued_at=Now())
+    moved = advance(
+        job_id, JobStatus.QUEUED, "Queued.", stage="waiting", only_from={JobStatus.PENDING}, actor=actor, queued_at=Now()
+    )
     if not moved:
         raise Conflict("This job was already started.", code="already_started")
     wake.submit(job_id)

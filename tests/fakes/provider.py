@@ -1,0 +1,105 @@
+"""A provider whose machines live in this process and misbehave on command: the outside world of the core's tests."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import ClassVar
+
+from django.utils import timezone
+
+from pipeline.providers.base import (
+    CreateRequest,
+    Machine,
+    MachineRef,
+    MachineState,
+    Offer,
+    ProviderError,
+)
+
+
+@dataclass
+class World:
+    """Everything that is true outside, and what was asked. Tests change it freely."""
+
+    machines: dict[str, Machine] = field(default_factory=dict)
+    requests: dict[str, CreateRequest] = field(default_factory=dict)
+    calls: list[tuple[str, str]] = field(default_factory=list)  # (operation, name)
+    hidden: set[str] = field(default_factory=set)  # exist, but looks do not show them
+    slots: int | None = None
+    on_create: Callable[[CreateRequest], None] | None = None  # raise here: nothing is made
+    after_create: Callable[[CreateRequest], None] | None = None  # raise here: made, but the answer is lost
+    look_error: ProviderError | None = None
+    stop_error: ProviderError | None = None
+    stops_at_once: bool = True
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    def change(self, name: str, **fields: object) -> None:
+        self.machines[name] = replace(self.machines[name], **fields)  # type: ignore[arg-type]
+
+    def end(self, name: str, exit_code: int | None = None, detail: str = "The machine is gone.", **fields: object) -> None:
+        self.change(name, state=MachineState.GONE, exit_code=exit_code, detail=detail, **fields)
+
+    def count(self, operation: str) -> int:
+        return sum(1 for op, _ in self.calls if op == operation)
+
+    @property
+    def alive(self) -> list[Machine]:
+        return [m for m in self.machines.values() if m.state is not MachineState.GONE]
+
+
+class ScriptedProvider:
+    name: ClassVar[str] = "scripted"
+    label: ClassVar[str] = "Scripted"
+    simulated: ClassVar[bool] = False
+    runs_program: ClassVar[bool] = True
+    stop_is_graceful: ClassVar[bool] = True
+    poll_seconds: ClassVar[float] = 5.0
+    contact_seconds: ClassVar[int] = 600
+    world: ClassVar[World] = World()
+
+    def offers(self) -> Sequence[Offer]:
+        return [
+            Offer("scripted", "box", "A box", Decimal("3.60"), memory_gb=24, max_count=4),
+            Offer("scripted", "big", "A big box", Decimal("7.20"), memory_gb=80, max_count=1),
+        ]
+
+    def free_slots(self) -> int | None:
+        return None if self.world.slots is None else max(0, self.world.slots - len(self.world.alive))
+
+    def create(self, request: CreateRequest) -> Machine:
+        with self.world.lock:
+            self.world.calls.append(("create", request.name))
+            if request.name in self.world.machines:
+                return self.world.machines[request.name]
+            if self.world.on_create:
+                self.world.on_create(request)
+            machine = Machine(
+                request.name, f"m{next(self.world.numbers)}", MachineState.RUNNING, timezone.now(), Decimal("3.60")
+            )
+            self.world.machines[request.name] = machine
+            self.world.requests[request.name] = request
+            if self.world.after_create:
+                self.world.after_create(request)
+            return machine
+
+    def observe(self, refs: Sequence[MachineRef]) -> Mapping[str, Machine]:
+        self.world.calls.append(("observe", ",".join(ref.name for ref in refs)))
+        if self.world.look_error:
+            raise self.world.look_error
+        shown = self.world.machines.keys() - self.world.hidden
+        return {ref.name: self.world.machines[ref.name] for ref in refs if ref.name in shown}
+
+    def stop(self, ref: MachineRef, *, force: bool = False) -> None:
+        self.world.calls.append(("force" if force else "stop", ref.name))
+        if self.world.stop_error:
+            raise self.world.stop_error
+        if ref.name in self.world.machines and (self.world.stops_at_once or force):
+            self.world.end(ref.name, detail="Stopped as ordered.")
+
+    def inventory(self) -> Sequence[Machine]:
+        return self.world.alive
