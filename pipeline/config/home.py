@@ -83,3 +83,10 @@ def celery_url(url: str, number: int) -> str:
     if url.startswith("unix://"):
         return f"redis+socket://{url.removeprefix('unix://').partition('?')[0]}?virtual_host={number}"
     return redis_database(url, number)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write the file so that readers see either the old or the new content."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text)
+    draft.replace(path)

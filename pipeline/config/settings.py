@@ -168,9 +168,7 @@ DATABASES = {
 
 # Redis or Valkey: hints only. One numbered database for each use, so that none can crowd out another.
 
-REDIS_URL = env.url("REDIS_URL", home.valkey_url(STOKER_HOME), schemes=("redis", "rediss")) if env.is_set(
-    "REDIS_URL"
-) else home.valkey_url(STOKER_HOME)
+REDIS_URL = home.valkey_url(STOKER_HOME) if STOKER_EMBEDDED_REDIS else env.redis("REDIS_URL")
 STOKER_HINTS_URL = home.redis_database(REDIS_URL, 1)
 CACHES = {
     "default": {
@@ -214,6 +212,7 @@ CELERY_WORKER_MAX_MEMORY_PER_CHILD = 400_000
 CELERY_WORKER_ETA_TASK_LIMIT = 100
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
 CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5
@@ -275,7 +274,10 @@ STOKER_MAX_UPLOAD_MB = env.integer("STOKER_MAX_UPLOAD_MB", 2048, least=1)
 # Scripts, styles and fonts. The address holds a digest of the content, so browsers may keep every file for ever, and
 # ES modules that import each other by relative names need no rewriting.
 
-STATICFILES_DIRS = content.vendor_folders(BASE_DIR / "node_modules")
+STATICFILES_FINDERS = [
+    "django.contrib.staticfiles.finders.AppDirectoriesFinder",
+    "pipeline.config.finders.VendorFinder",
+]
 STATIC_URL = f"/static/{content.digest(BASE_DIR)}/"
 STATIC_ROOT = STOKER_HOME / "static"
 
@@ -334,13 +336,26 @@ DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", f"stoker@{PUBLIC.hostname}")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"()": f"pipeline.config.logs.{'Json' if env.choice('STOKER_LOG_FORMAT', 'text', ('text', 'json')) == 'json' else 'Text'}Lines"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": env.choice("STOKER_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))},
+    "formatters": {
+        "text": {"()": "pipeline.config.logs.TextLines"},
+        "json": {"()": "pipeline.config.logs.JsonLines"},
+    },
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": env.choice("STOKER_LOG_FORMAT", "text", ("text", "json")),
+        }
+    },
+    "root": {
+        "handlers": ["stderr"],
+        "level": env.choice("STOKER_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
+    },
     "loggers": {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         "django.server": {"handlers": [], "level": "INFO", "propagate": True},
+        "daphne": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
+        "celery.worker.strategy": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},
         "django_celery_beat": {"level": "WARNING"},
     },
