@@ -1,0 +1,90 @@
+// How every chart looks and behaves: Chart.js options in the page's own colours.
+import { compact, count } from "./format.js";
+
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const FONT = { family: '"Inter Variable", system-ui, sans-serif', size: 11.5 };
+
+function scales(chart) {
+  const ticks = { color: css("--text-2"), font: FONT, maxRotation: 0, padding: 6 };
+  const grid = { color: css("--chart-grid"), drawTicks: false };
+  return {
+    x: {
+      type: "linear",
+      border: { display: false },
+      grid: { display: false },
+      ticks: { ...ticks, maxTicksLimit: chart.spec.main ? 10 : 5, precision: 0, callback: (value) => (Number.isInteger(value) ? count(value) : "") },
+    },
+    y: {
+      type: "linear",
+      border: { display: false },
+      grid,
+      grace: "4%",
+      suggestedMin: chart.spec.least,
+      suggestedMax: chart.spec.most,
+      ticks: { ...ticks, maxTicksLimit: 5, callback: (value) => (chart.spec.tick ?? compact)(value) },
+    },
+  };
+}
+
+function tooltip(chart) {
+  return {
+    mode: "nearest",
+    axis: "x",
+    intersect: false,
+    animation: false,
+    backgroundColor: css("--surface"),
+    titleColor: css("--text-2"),
+    bodyColor: css("--text"),
+    borderColor: css("--line-strong"),
+    borderWidth: 1,
+    padding: 10,
+    cornerRadius: 8,
+    usePointStyle: true,
+    boxWidth: 7,
+    boxHeight: 7,
+    titleFont: { ...FONT, weight: 500 },
+    bodyFont: { ...FONT, size: 12.5 },
+    callbacks: {
+      title: (items) => (items.length ? `Step ${count(items[0].parsed.x)}` : ""),
+      label: (item) => ` ${item.dataset.label}  ${chart.spec.format(item.parsed.y)}`,
+      labelPointStyle: () => ({ pointStyle: "circle", rotation: 0 }),
+      labelColor: (item) => ({ borderColor: item.dataset.borderColor, backgroundColor: item.dataset.borderColor }),
+    },
+  };
+}
+
+function zoom(chart) {
+  const moved = ({ chart: drawn }) => chart.board.setView({ from: drawn.scales.x.min, to: drawn.scales.x.max });
+  const touch = matchMedia("(pointer: coarse)").matches;
+  return {
+    limits: { x: {} },
+    pan: { enabled: !touch, mode: "x", modifierKey: "shift", onPanComplete: moved },
+    zoom: {
+      mode: "x",
+      drag: { enabled: !touch, backgroundColor: `color-mix(in srgb, ${css("--accent")} 14%, transparent)`, threshold: 8 },
+      wheel: { enabled: true, modifierKey: "ctrl" },
+      pinch: { enabled: true },
+      onZoomComplete: moved,
+    },
+  };
+}
+
+export function lineOptions(chart) {
+  return {
+    type: "line",
+    data: { datasets: [] },
+    options: {
+      responsive: true,
+      maintainAspectRatio: false,
+      animation: false,
+      parsing: false,
+      normalized: true,
+      spanGaps: true,
+      events: ["mousemove", "mouseout", "click", "touchstart", "touchmove"],
+      interaction: { mode: "nearest", axis: "x", intersect: false },
+      elements: { line: { tension: 0, borderJoinStyle: "round" } },
+      scales: scales(chart),
+      plugins: { legend: { display: false }, tooltip: tooltip(chart), zoom: zoom(chart), annotation: { annotations: {} } },
+    },
+  };
+}

@@ -1,0 +1,325 @@
+// Line charts of a job's metrics, drawn by Chart.js from the points of series.js. One `ChartBoard` holds all charts of a page and keeps
+// their stretch of steps, scale and smoothing alike.
+import { h, setText } from "./dom.js";
+import { count } from "./format.js";
+import { lineOptions } from "./chart_options.js";
+import { Metrics, smooth } from "./series.js";
+
+const SMOOTHING = 0.9;
+const LIMIT = 3000; // points of one line; the server's snapshot has at most half of it
+const FEW = 60; // lines with fewer points show each of them
+const BUSY_SHARE = 0.25; // drawing may take at most this share of the time
+
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const faded = (colour, percent) => `color-mix(in srgb, ${colour} ${percent}%, transparent)`;
+
+class MetricChart {
+  constructor(board, spec, place) {
+    this.board = board;
+    this.spec = spec;
+    this.now = h("div", { class: "chart-legend" });
+    this.canvas = h("canvas", { role: "img", "aria-label": `${spec.title}, a line chart over steps` });
+    this.figure = h(
+      "figure",
+      { class: `chart ${spec.size ?? ""}` },
+      h("figcaption", {}, h("h3", {}, spec.title), this.now),
+      h("div", { class: "chart-canvas" }, this.canvas),
+    );
+    place(this.figure);
+    this.smoothed = new Map();
+    this.visible = true;
+    this.chart = new window.Chart(this.canvas, lineOptions(this));
+    // Chart and hammer would take every touch; a finger that moves up or down must still scroll the page.
+    this.canvas.style.touchAction = "pan-y";
+    board.watcher.observe(this.figure);
+    this.canvas.addEventListener("dblclick", () => board.setView(null));
+  }
+
+  colour(line) {
+    return css(`--chart-${line.colour}`);
+  }
+
+  /** Give Chart.js the points of now. Cheap: the arrays are shared, only smoothing makes new ones, and only for new points. */
+  feed() {
+    const metrics = this.board.shown();
+    const datasets = [];
+    for (const line of this.spec.lines) {
+      if (!metrics.has(line.name)) continue;
+      const points = this.points(metrics, line.name);
+      const colour = this.colour(line);
+      const softened = this.board.smooth && points.length > 10;
+      datasets.push({
+        label: line.label,
+        data: points,
+        borderColor: softened ? faded(colour, 28) : colour,
+        backgroundColor: line.area ? (context) => this.gradient(context, colour) : colour,
+        fill: line.area && !softened ? "start" : false,
+        borderWidth: softened ? 1 : 1.75,
+        pointRadius: points.length < FEW ? 2.5 : 0,
+        pointBackgroundColor: colour,
+        pointBorderWidth: 0,
+        pointHoverRadius: 4.5,
+        order: softened ? 2 : 1,
+      });
+      if (softened) datasets.push(this.softLine(line, points, colour));
+    }
+    const kept = this.chart.data.datasets;
+    datasets.forEach((dataset, i) => (kept[i] = Object.assign(kept[i] ?? {}, dataset)));
+    kept.length = datasets.length;
+  }
+
+  points(metrics, name) {
+    const points = metrics.get(name).points;
+    return this.board.log ? points.filter((point) => point.y > 0) : points;
+  }
+
+  softLine(line, points, colour) {
+    return {
+      label: `${line.label}, smoothed`,
+      data: smooth(points, SMOOTHING),
+      borderColor: colour,
+      backgroundColor: line.area ? (context) => this.gradient(context, colour) : colour,
+      fill: line.area ? "start" : false,
+      borderWidth: 2,
+      pointRadius: 0,
+      pointHoverRadius: 4.5,
+      pointBackgroundColor: colour,
+      order: 1,
+    };
+  }
+
+  gradient({ chart }, colour) {
+    const area = chart.chartArea;
+    if (!area) return "transparent";
+    const key = `${colour}${area.top}${area.bottom}`;
+    if (this.gradientKey !== key) {
+      const fill = chart.ctx.createLinearGradient(0, area.top, 0, area.bottom);
+      fill.addColorStop(0, faded(colour, 26));
+      fill.addColorStop(1, faded(colour, 1));
+      [this.gradientKey, this.gradientFill] = [key, fill];
+    }
+    return this.gradientFill;
+  }
+
+  legend() {
+    const metrics = this.board.metrics;
+    const lines = this.spec.lines.filter((line) => metrics.has(line.name));
+    if (this.now.childElementCount !== lines.length) {
+      const parts = lines.map((line) => h("span", {}, h("i", { class: `swatch swatch-${line.swatch}` }), lines.length > 1 ? line.label : "", h("b")));
+      this.now.replaceChildren(...parts);
+    }
+    lines.forEach((line, i) => setText(this.now.children[i].querySelector("b"), this.spec.format(metrics.get(line.name).last.y)));
+  }
+
+  draw() {
+    const { board, chart } = this;
+    this.feed();
+    this.legend();
+    const [from, to] = board.range();
+    Object.assign(chart.options.scales.x, { min: from, max: to });
+    chart.options.scales.y.type = board.log ? "logarithmic" : "linear";
+    const bounds = board.bounds();
+    chart.options.plugins.zoom.limits.x = { min: bounds[0], max: bounds[1], minRange: Math.min(4, Math.max(1, bounds[1] - bounds[0])) };
+    chart.options.plugins.annotation.annotations = board.marks(this.spec);
+    chart.update("none");
+  }
+}
+
+export class ChartBoard {
+  /** `specs`: what charts there are; `detail(from, to)`: fetches finer points of a stretch; `viewChanged(view)`: hears about zooms. */
+  constructor(root, specs, { detail, viewChanged = () => {} }) {
+    Object.assign(this, { root, specs, fetchDetail: detail, viewChanged });
+    this.metrics = new Metrics(LIMIT);
+    this.detail = null;
+    this.view = null;
+    this.smooth = false;
+    this.log = false;
+    this.events = [];
+    this.charts = new Map();
+    this.hidden = false;
+    this.asked = false;
+    this.restUntil = 0;
+    this.watcher = new IntersectionObserver((entries) => this.seen(entries), { rootMargin: "120px" });
+    document.addEventListener("stoker:theme", () => this.recolour());
+  }
+
+  shown() {
+    return this.detail ?? this.metrics;
+  }
+
+  bounds() {
+    let [from, to] = [Infinity, -Infinity];
+    for (const name of this.metrics.names()) {
+      const series = this.metrics.get(name);
+      from = Math.min(from, series.first.x);
+      to = Math.max(to, series.last.x);
+    }
+    return from <= to ? [from, to > from ? to : from + 1] : [0, 1];
+  }
+
+  range() {
+    return this.view ? [this.view.from, this.view.to] : this.bounds();
+  }
+
+  // ---- data
+
+  load(series, nonfinite) {
+    this.metrics.load(series);
+    this.metrics.flag(nonfinite);
+    this.request();
+  }
+
+  apply(columns, nonfinite) {
+    const changed = this.metrics.apply(columns);
+    const odd = this.metrics.flag(nonfinite);
+    if (this.detail && changed.size) this.detail.apply(columns);
+    if (changed.size || odd) this.request();
+    return changed;
+  }
+
+  setEvents(events) {
+    this.events = events;
+    this.request();
+  }
+
+  // ---- view
+
+  setOption(name, value) {
+    this[name] = value;
+    this.request();
+  }
+
+  setHidden(hidden) {
+    this.hidden = hidden;
+    if (!hidden) this.request();
+  }
+
+  /** Show the steps {from, to} on every chart, or everything with null; then ask for finer points of that stretch. */
+  setView(view) {
+    const [low, high] = this.bounds();
+    const whole = !view || (view.from <= low && view.to >= high);
+    this.view = whole ? null : { from: Math.max(low, view.from), to: Math.min(high, view.to) };
+    if (!this.view) this.detail = null;
+    this.request();
+    this.viewChanged(this.view);
+    clearTimeout(this.detailTimer);
+    if (this.view) this.detailTimer = setTimeout(() => this.sharpen(), 250);
+  }
+
+  async sharpen() {
+    const view = this.view;
+    // One point more on each side, so that the lines run to the edges.
+    const margin = Math.ceil((view.to - view.from) * 0.05) + 1;
+    const answer = await this.fetchDetail(Math.max(0, Math.floor(view.from) - margin), Math.ceil(view.to) + margin);
+    if (this.view !== view || !answer) return;
+    this.detail = new Metrics(LIMIT);
+    this.detail.load(answer.series);
+    this.request();
+  }
+
+  /** The zoom buttons: the same as the gestures, for a keyboard. */
+  move(how) {
+    if (how === "reset") return this.setView(null);
+    const [from, to] = this.range();
+    const width = to - from;
+    const [low, high] = this.bounds();
+    if (how === "in" && width > 8) return this.setView({ from: from + width / 4, to: to - width / 4 });
+    if (how === "out") return this.setView({ from: from - width / 2, to: to + width / 2 });
+    if (how === "left" || how === "right") {
+      const by = how === "left" ? -Math.min(width / 2, from - low) : Math.min(width / 2, high - to);
+      if (this.view) return this.setView({ from: from + by, to: to + by });
+    }
+    return undefined;
+  }
+
+  // ---- drawing
+
+  /** Draw soon: once a frame at most, and never more than a quarter of the time. */
+  request() {
+    if (this.asked || this.hidden) return;
+    this.asked = true;
+    const wait = Math.max(0, this.restUntil - performance.now());
+    const go = () => requestAnimationFrame(() => this.drawNow());
+    if (wait > 0) setTimeout(go, wait);
+    else go();
+  }
+
+  drawNow() {
+    this.asked = false;
+    if (this.hidden) return;
+    const began = performance.now();
+    this.grow();
+    for (const chart of this.charts.values()) {
+      if (chart.visible) chart.draw();
+      else chart.stale = true;
+    }
+    const took = performance.now() - began;
+    this.restUntil = performance.now() + took * (1 / BUSY_SHARE - 1);
+  }
+
+  /** Make the charts whose data has come, each at its place in the order of the specs. */
+  grow() {
+    const names = this.metrics.names();
+    for (const spec of this.specs(names)) {
+      if (this.charts.has(spec.id) || !spec.lines.some((line) => this.metrics.has(line.name))) continue;
+      this.charts.set(spec.id, new MetricChart(this, spec, (figure) => this.insert(figure, spec)));
+    }
+  }
+
+  insert(figure, spec) {
+    figure.dataset.order = spec.order;
+    const after = [...this.root.children].find((other) => Number(other.dataset.order) > spec.order);
+    this.root.insertBefore(figure, after ?? null);
+  }
+
+  seen(entries) {
+    for (const entry of entries) {
+      const chart = [...this.charts.values()].find((one) => one.figure === entry.target);
+      if (!chart) continue;
+      chart.visible = entry.isIntersecting;
+      if (chart.visible && chart.stale) {
+        chart.stale = false;
+        chart.draw();
+      }
+    }
+  }
+
+  recolour() {
+    for (const chart of this.charts.values()) {
+      chart.gradientKey = "";
+      chart.chart.options = lineOptions(chart).options;
+    }
+    this.request();
+  }
+
+  /** Lines across a chart: new attempts, checkpoints, and values that were not numbers. */
+  marks(spec) {
+    const found = {};
+    const line = (id, step, text, colour, dashed) => {
+      found[id] = {
+        type: "line",
+        scaleID: "x",
+        value: step,
+        borderColor: colour,
+        borderWidth: 1,
+        borderDash: dashed ? [3, 4] : [],
+        label: { display: spec.main && text !== "", content: text, position: "start", backgroundColor: css("--surface"), color: css("--text-2"), font: { size: 11 }, padding: 3, yAdjust: -2 },
+      };
+    };
+    const quiet = css("--line-strong");
+    const checkpoints = this.events.filter((event) => event.kind === "checkpoint");
+    const every = Math.max(1, Math.ceil(checkpoints.length / 12));
+    checkpoints.forEach((event, i) => i % every || line(`c${event.step}`, event.step, "", quiet, true));
+    for (const event of this.events) {
+      if (event.kind === "attempt") line(`a${event.step}`, event.step, `Attempt ${event.attempt}`, css("--chart-eval"), false);
+    }
+    const odd = [...this.metrics.odd.values()].filter((item) => spec.lines.some((one) => one.name === item.name));
+    const shownOdd = odd.length > 20 ? odd.filter((_, i) => i % Math.ceil(odd.length / 20) === 0) : odd;
+    for (const item of shownOdd) line(`n${item.step}`, item.step, String(item.value), css("--bad"), true);
+    return found;
+  }
+
+  describe() {
+    return `${count(this.metrics.lastStep())} steps`;
+  }
+}

@@ -1,0 +1,70 @@
+// The events tab: everything that happened to the job, newest first.
+import { call, rows } from "./api.js";
+import { $, h, show } from "./dom.js";
+import { clock, full } from "./format.js";
+import { Once } from "./series.js";
+
+const HIDDEN = new Set(["traceback", "stack"]);
+
+function more(event) {
+  const data = Object.entries(event.data ?? {}).filter(([name, value]) => !HIDDEN.has(name) && value !== null && value !== "" && typeof value !== "object");
+  const by = event.actor ? [`by ${event.actor}`] : [];
+  return [...by, ...data.map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`)].join(" · ");
+}
+
+export class JobEvents {
+  constructor(job, changed) {
+    Object.assign(this, { job, changed });
+    this.list = $("#events");
+    this.once = new Once((event) => event.seq);
+    this.all = [];
+  }
+
+  async load() {
+    try {
+      const answer = await call(`/api/jobs/${this.job.id}/events/?page_size=500`);
+      this.take(rows(answer));
+      show($("#events-loading"), false);
+    } catch (error) {
+      const again = h("button", { type: "button", class: "button button-small", onclick: () => this.load() }, "Try again");
+      $("#events-loading").replaceChildren(h("span", {}, error.message), again);
+    }
+  }
+
+  take(events) {
+    const fresh = this.once.fresh(events);
+    if (!fresh.length) return;
+    this.all.push(...fresh);
+    this.all.sort((a, b) => a.seq - b.seq);
+    const shown = new Map([...this.list.children].map((row) => [row.dataset.seq, row]));
+    this.list.replaceChildren(...[...this.all].reverse().map((event) => shown.get(String(event.seq)) ?? this.row(event)));
+    this.changed(this.marks());
+  }
+
+  row(event) {
+    const at = event.at ?? event.created_at;
+    const details = more(event);
+    return h(
+      "li",
+      { "data-seq": event.seq, "data-kind": event.kind, "data-level": event.level },
+      h("span", { class: "event-message" }, event.level === "error" || event.level === "warning" ? h("b", {}, `${event.level === "error" ? "Error" : "Warning"}: `) : null, event.message),
+      h("time", { datetime: at, title: full(at) }, clock(at)),
+      details ? h("span", { class: "event-more" }, details) : null,
+    );
+  }
+
+  /** What the charts mark: checkpoints by their step, later attempts by the step they begin at. */
+  marks() {
+    const found = [];
+    let step = 0;
+    for (const event of this.all) {
+      if (typeof event.data?.step === "number") step = event.data.step;
+      if (event.kind === "checkpoint" && typeof event.data?.step === "number") found.push({ kind: "checkpoint", step: event.data.step });
+      const attempt = event.attempt ?? event.data?.attempt ?? event.data?.n;
+      if (event.kind === "attempt" && attempt > 1 && !found.some((mark) => mark.kind === "attempt" && mark.attempt === attempt)) {
+        found.push({ kind: "attempt", attempt, step: event.data?.resume_step ?? step });
+      }
+    }
+    return found;
+  }
+}

@@ -1,0 +1,149 @@
+// The monitor page of one job: puts its parts together and feeds them from the live connection.
+import { call, rows } from "./api.js";
+import { chartSpecs, GPU_METRICS } from "./chart_specs.js";
+import { ChartBoard } from "./charts.js";
+import { $, $$, dataOf, h, icon, setText, show } from "./dom.js";
+import { size } from "./format.js";
+import { cancelJob, startJob } from "./job_actions.js";
+import { JobEvents } from "./job_events.js";
+import { JobHead } from "./job_head.js";
+import { JobLog } from "./job_log.js";
+import { JobSamples } from "./job_samples.js";
+import { JobFeed } from "./live.js";
+import { connection, showLinkState } from "./page_live.js";
+import { hasEnded } from "./status.js";
+import { makeTabs } from "./tabs.js";
+import { toast } from "./toasts.js";
+
+const POINTS = 1500;
+const start = dataOf("job-data");
+const metricsUrl = (extra = "") => `/api/jobs/${start.id}/metrics/?points=${POINTS}${extra}`;
+
+const board = new ChartBoard($("#charts"), chartSpecs, {
+  detail: (from, to) => call(metricsUrl(`&from=${from}&to=${to}`)).catch(() => null),
+  viewChanged: (view) => show($("#zoom-reset"), view),
+});
+const head = new JobHead($("#job"), start, board.metrics);
+const log = new JobLog(start);
+const samples = new JobSamples(start);
+const events = new JobEvents(start, (marks) => board.setEvents(marks));
+
+// ---- what a frame brings
+
+function take(frame) {
+  if (frame.metrics) board.apply(frame.metrics, frame.nonfinite);
+  events.take(frame.events);
+  log.take(frame.logs);
+  if (frame.job) {
+    const before = head.job;
+    head.take(frame.job);
+    feed.ended = hasEnded(head.job) && feed.seq >= feed.head;
+    if (before.artifact_id !== head.job.artifact_id) loadArtifacts();
+  } else if (frame.metrics) head.drawCards();
+  drawMetricsState();
+  if (tabs.current() === "samples") samples.load(head.job);
+}
+
+const feed = new JobFeed({
+  id: start.id,
+  seq: start.event_seq,
+  ask: (after) => call(`/api/jobs/${start.id}/live/?after=${after}`),
+  take,
+  gone: () => {
+    toast("This job was deleted", { kind: "bad", href: "/jobs/" });
+    $$("#start, #cancel").forEach((button) => show(button, false));
+  },
+});
+feed.ended = hasEnded(start);
+
+// ---- metrics tab
+
+function drawMetricsState() {
+  const names = board.metrics.names();
+  const has = names.length > 0;
+  const job = head.job;
+  show($("#charts"), has);
+  show($("#metrics-empty"), !has);
+  show($(".chart-tools"), has);
+  if (!has) {
+    const words = hasEnded(job) ? "This run ended before its first training step" : job.status === "pending" ? "Not started yet" : "Waiting for training data...";
+    setText($('[data-f="waiting_title"]'), words);
+    const text = hasEnded(job) ? "What happened is told above, and in the events." : job.status === "pending" ? "Start the training, and the curves appear here within seconds of the first step." : job.stage_label;
+    setText($('[data-f="waiting_text"]'), text);
+  }
+  show($("#no-gpu"), has && !names.some((name) => GPU_METRICS.includes(name)));
+  const odd = [...board.metrics.odd.values()];
+  show($("#nonfinite"), odd.length);
+  if (odd.length) {
+    const first = odd[0];
+    const rest = odd.length > 1 ? ` and ${odd.length - 1} more` : "";
+    setText($("#nonfinite span"), `${first.name} was ${first.value} at step ${first.step}${rest}. They are marked on the charts. A lower learning rate usually helps.`);
+  }
+}
+
+async function loadMetrics() {
+  show($("#metrics-error"), false);
+  try {
+    const answer = await call(metricsUrl());
+    board.load(answer.series, answer.nonfinite);
+    head.drawCards();
+    drawMetricsState();
+  } catch (error) {
+    setText($("#metrics-error p"), `The curves could not be loaded. ${error.message}`);
+    show($("#metrics-error"), true);
+  }
+}
+
+$("#metrics-error button").addEventListener("click", loadMetrics);
+for (const [id, option] of [["smooth", "smooth"], ["log-scale", "log"]]) {
+  $(`#${id}`).addEventListener("click", (event) => {
+    const on = event.currentTarget.getAttribute("aria-pressed") !== "true";
+    event.currentTarget.setAttribute("aria-pressed", String(on));
+    board.setOption(option, on);
+  });
+}
+$(".chart-zoom").addEventListener("click", (event) => {
+  const button = event.target.closest("[data-zoom]");
+  if (button) board.move(button.dataset.zoom);
+});
+if (matchMedia("(pointer: coarse)").matches) setText($("#chart-hint"), "Pinch a chart to zoom.");
+
+// ---- info tab
+
+async function loadArtifacts() {
+  try {
+    const list = rows(await call(`/api/jobs/${start.id}/artifacts/`)).filter((file) => !file.state || file.state === "stored");
+    if (!list.length) return;
+    const row = (file) =>
+      h("div", { class: "artifact" }, icon("download"), h("span", { class: "artifact-name" }, file.name, " ", h("span", { class: "muted small num" }, size(file.size_bytes))), h("a", { class: "button button-small", href: `/api/artifacts/${file.id}/download/` }, "Download"));
+    $("#artifacts").replaceChildren(...list.map(row));
+  } catch {
+    // The list is asked for again when the adapter is stored.
+  }
+}
+
+// ---- tabs, buttons, start
+
+const tabs = makeTabs($('[role="tablist"]'), (name) => {
+  board.setHidden(name !== "metrics");
+  log.setHidden(name !== "logs");
+  if (name === "samples") samples.load(head.job);
+  if (name === "info") loadArtifacts();
+});
+
+async function act(button, work) {
+  button.disabled = true;
+  const answer = await work(head.job);
+  button.disabled = false;
+  if (!answer) return;
+  feed.ended = false;
+  feed.catchUp().catch(() => {});
+}
+$("#start").addEventListener("click", (event) => act(event.currentTarget, startJob));
+$("#cancel").addEventListener("click", (event) => act(event.currentTarget, cancelJob));
+
+connection().add(feed);
+showLinkState();
+drawMetricsState();
+loadMetrics();
+events.load();
