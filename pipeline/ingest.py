@@ -184,7 +184,10 @@ def _store(job: Job, attempt: Attempt, batch: _Batch) -> None:
     seq = transitions.allocate(job.pk)
     store_points(job.pk, attempt.n, seq, points)
     LogLine.objects.bulk_create(
-        [LogLine(job=job, attempt=attempt.n, n=n, seq=seq, at=at, stream=stream, text=text) for n, at, stream, text in batch.logs],
+        [
+            LogLine(job=job, attempt=attempt.n, n=n, seq=seq, at=at, stream=stream, text=text)
+            for n, at, stream, text in batch.logs
+        ],
         ignore_conflicts=True,
     )
     for sample in batch.samples:

@@ -37,7 +37,9 @@ class NotYet(Conflict):
 def build_spec(attempt: Attempt) -> RunSpec:
     """Everything the program needs, made when it asks: the links are fresh, and its first call is noted."""
     job = Job.objects.select_related("dataset", "eval_dataset").get(pk=attempt.job_id)
-    Attempt.objects.filter(pk=attempt.pk).update(first_contact_at=Coalesce("first_contact_at", Now()), last_seen_at=Now())
+    Attempt.objects.filter(pk=attempt.pk).update(
+        first_contact_at=Coalesce("first_contact_at", Now()), last_seen_at=Now()
+    )
     return RunSpec(
         job_id=str(job.pk),
         attempt=attempt.n,
@@ -50,8 +52,8 @@ def build_spec(attempt: Attempt) -> RunSpec:
     )
 
 
-def announce_artifact(attempt: Attempt, data: Any) -> tuple[Artifact, dict[str, Any]]:
-    """Note a file that the program is about to upload and answer with where to. The same announcement again is fine."""
+def announce_artifact(attempt: Attempt, data: Any) -> tuple[Artifact, dict[str, Any] | None]:
+    """Note a file that the program is about to upload; answer with where to, or None when it is stored already."""
     if not isinstance(data, dict):
         raise InvalidInput([FieldError("", "Send an object with kind, name, step, size_bytes and sha256.")])
     kind, name, step = data.get("kind"), data.get("name"), data.get("step", 0)
@@ -79,7 +81,9 @@ def announce_artifact(attempt: Attempt, data: Any) -> tuple[Artifact, dict[str, 
         artifact.step, artifact.size_bytes, artifact.sha256 = step, size, sha256
         artifact.path = f"{attempt.job_id}/a{attempt.n}/{artifact.pk}/{name}"
         artifact.save()
-    url = storage.signed_upload_url(ARTIFACTS, artifact.path, max_bytes=size, expires=UPLOAD_LINK_VALID)
+    if artifact.state == ArtifactState.STORED:
+        return artifact, None
+    url = storage.signed_upload_url(ARTIFACTS, artifact.path, size, UPLOAD_LINK_VALID, sha256=sha256)
     return artifact, {"method": "PUT", "url": url, "headers": {}}
 
 
@@ -87,14 +91,20 @@ def complete_artifact(attempt: Attempt, artifact_id: UUID) -> Artifact:
     """Compare the stored bytes with what was announced. Only then does the file count."""
     artifact = Artifact.objects.filter(pk=artifact_id, attempt=attempt).first()
     if artifact is None:
-        raise InvalidInput([FieldError("id", "There is no such file of this attempt; announce it first.", "does_not_exist")])
+        raise InvalidInput(
+            [FieldError("id", "There is no such file of this attempt; announce it first.", "does_not_exist")]
+        )
     if artifact.state == ArtifactState.STORED:
         return artifact
-    size = storage.size_of(ARTIFACTS, artifact.path)
-    if size is None:
-        raise InvalidInput([FieldError("", "Nothing has been uploaded yet. PUT the file to the upload URL first.", "missing")])
+    try:
+        size = storage.size_of(ARTIFACTS, artifact.path)
+    except FileNotFoundError as error:
+        message = "Nothing has been uploaded yet. PUT the file to the upload URL first."
+        raise InvalidInput([FieldError("", message, "missing")]) from error
     if size != artifact.size_bytes or storage.sha256_of(ARTIFACTS, artifact.path) != artifact.sha256:
-        message = f"The stored file differs from the announced one ({size} of {artifact.size_bytes} bytes). Upload it again."
+        message = (
+            f"The stored file differs from the announced one ({size} of {artifact.size_bytes} bytes). Upload it again."
+        )
         raise InvalidInput([FieldError("sha256", message, "mismatch")])
     with transaction.atomic():
         stored = Artifact.objects.filter(pk=artifact.pk, state=ArtifactState.UPLOADING).update(

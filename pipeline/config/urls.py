@@ -9,6 +9,6 @@ urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("admin/", admin.site.urls),
-    path("api/datasets/", include("datasets.api.urls")),
+    path("api/training/", include("pipeline.wire.urls")),
     path("", include("datasets.urls")),
 ]

@@ -25,8 +25,12 @@ class Attempt(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     # Set when the provider was asked and the answer was not understood: nobody knows whether a machine exists.
     create_unknown_since = models.DateTimeField(null=True, blank=True)
-    machine_seen_at = models.DateTimeField(null=True, blank=True, help_text="First time the provider showed the machine.")
-    list_misses = models.PositiveSmallIntegerField(default=0, help_text="Looks in a row that worked and did not show it.")
+    machine_seen_at = models.DateTimeField(
+        null=True, blank=True, help_text="First time the provider showed the machine."
+    )
+    list_misses = models.PositiveSmallIntegerField(
+        default=0, help_text="Looks in a row that worked and did not show it."
+    )
     first_missed_at = models.DateTimeField(null=True, blank=True)
     first_contact_at = models.DateTimeField(null=True, blank=True)
     last_seen_at = models.DateTimeField(null=True, blank=True, help_text="Last call of the program, by our clock.")
@@ -54,11 +58,14 @@ class Attempt(models.Model):
             models.UniqueConstraint(fields=["job", "n"], name="attempt_number_once"),
             # The database itself refuses a second machine for a job.
             models.UniqueConstraint(
-                fields=["job"], condition=~Q(state__in=[s.value for s in sorted(ATTEMPT_CLOSED)]), name="attempt_one_live"
+                fields=["job"],
+                condition=~Q(state__in=[s.value for s in sorted(ATTEMPT_CLOSED)]),
+                name="attempt_one_live",
             ),
             models.CheckConstraint(condition=Q(state__in=AttemptState.values), name="attempt_state_known"),
             models.CheckConstraint(
-                condition=~Q(state=AttemptState.GONE) | (Q(gone_at__isnull=False) & ~Q(gone_evidence="") & ~Q(reason="")),
+                condition=~Q(state=AttemptState.GONE)
+                | (Q(gone_at__isnull=False) & ~Q(gone_evidence="") & ~Q(reason="")),
                 name="attempt_gone_has_evidence",
             ),
         ]

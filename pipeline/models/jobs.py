@@ -30,13 +30,17 @@ class Job(models.Model):
     )
     base_model = models.CharField(max_length=200)
     preset = models.ForeignKey("pipeline.Preset", on_delete=models.SET_NULL, null=True, blank=True)
-    hyperparameters = models.JSONField(help_text="Complete: preset, overrides and defaults merged when the job was made.")
+    hyperparameters = models.JSONField(
+        help_text="Complete: preset, overrides and defaults merged when the job was made."
+    )
 
     provider = models.CharField(max_length=32)
     gpu_type = models.CharField(max_length=120)
     gpu_count = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1), MaxValueValidator(64)])
     cloud = models.CharField(max_length=32, blank=True)
-    price_per_hour = models.DecimalField(max_digits=12, decimal_places=6, default=0, help_text="Of the offer, when made.")
+    price_per_hour = models.DecimalField(
+        max_digits=12, decimal_places=6, default=0, help_text="Of the offer, when made."
+    )
 
     budget_limit = models.DecimalField(max_digits=12, decimal_places=2, null=True, blank=True, help_text="US dollars")
     max_duration = models.PositiveIntegerField(default=24 * 3600, help_text="Seconds of running time.")
@@ -90,7 +94,9 @@ class Job(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(status__in=JobStatus.values), name="job_status_known"),
             models.CheckConstraint(
-                condition=Q(status__in=sorted(s.value for s in TERMINAL), completed_at__isnull=False, final_cost__isnull=False)
+                condition=Q(
+                    status__in=sorted(s.value for s in TERMINAL), completed_at__isnull=False, final_cost__isnull=False
+                )
                 & ~Q(reason="")
                 | ~Q(status__in=sorted(s.value for s in TERMINAL)) & Q(completed_at=None, reason="", final_cost=None),
                 name="job_ended_is_complete",

@@ -61,7 +61,9 @@ def create_job(
     offer, offer_errors = _choose_offer(provider, gpu_type, gpu_count, cloud)
     errors += offer_errors
     if budget_limit is not None and budget_limit <= 0:
-        errors.append(FieldError("budget_limit", "A budget is more than 0 US dollars; leave it empty for none.", "invalid"))
+        errors.append(
+            FieldError("budget_limit", "A budget is more than 0 US dollars; leave it empty for none.", "invalid")
+        )
     if not 60 <= max_duration <= MAX_DURATION.total_seconds():
         errors.append(FieldError("max_duration", "The maximum duration is between 60 seconds and 14 days.", "invalid"))
     if not -100 <= priority <= 100:
@@ -99,7 +101,13 @@ def create_job(
 def start_job(job_id: UUID, *, actor: str = "") -> None:
     """Queue a saved job and wake its submission. Raise Conflict when it was started before."""
     moved = advance(
-        job_id, JobStatus.QUEUED, "Queued.", stage="waiting", only_from={JobStatus.PENDING}, actor=actor, queued_at=Now()
+        job_id,
+        JobStatus.QUEUED,
+        "Queued.",
+        stage="waiting",
+        only_from={JobStatus.PENDING},
+        actor=actor,
+        queued_at=Now(),
     )
     if not moved:
         raise Conflict("This job was already started.", code="already_started")
@@ -121,7 +129,9 @@ def request_stop(job_id: UUID, reason: EndReason, message: str, *, actor: str = 
     with transaction.atomic():
         job = Job.objects.select_for_update(of=("self",)).get(pk=job_id)
         if job.status == JobStatus.PENDING:
-            raise Conflict("This job was never started, so there is nothing to cancel. Delete it instead.", code="not_started")
+            raise Conflict(
+                "This job was never started, so there is nothing to cancel. Delete it instead.", code="not_started"
+            )
         if job.has_ended:
             raise Conflict(f"This job has already ended: {job.get_status_display().lower()}.", code="already_ended")
         if job.status == JobStatus.CANCELLING or (job.desired == Desired.STOP and not by_decision):
@@ -131,7 +141,9 @@ def request_stop(job_id: UUID, reason: EndReason, message: str, *, actor: str = 
             raise Conflict("Training has just finished; the job is about to be completed.", code="already_finished")
         fields = {"desired": Desired.STOP, "stop_reason": reason, "stop_requested_at": Now()}
         if by_decision:
-            advance(job_id, JobStatus.CANCELLING, message, stage="stopping", actor=actor, data={"stop": reason}, **fields)
+            advance(
+                job_id, JobStatus.CANCELLING, message, stage="stopping", actor=actor, data={"stop": reason}, **fields
+            )
         else:
             Job.objects.filter(pk=job_id).update(**fields, next_check_at=Now(), current_stage="stopping")
             record_event(job_id, EventType.STOP, message, level="warning", data={"stop": reason})
@@ -162,7 +174,9 @@ def _dataset_errors(owner: AbstractBaseUser, dataset: Dataset | None, held_out: 
             errors.append(FieldError(field, "There is no such dataset.", "does_not_exist"))
         elif not one.training_ready:
             errors.append(
-                FieldError(field, f"“{one.name}” has not passed its check. Open it to see why, then choose again.", "not_ready")
+                FieldError(
+                    field, f"“{one.name}” has not passed its check. Open it to see why, then choose again.", "not_ready"
+                )
             )
     if held_out and dataset and not errors and held_out.validation_for_id != dataset.pk:
         errors.append(
@@ -179,7 +193,9 @@ def _choose_offer(provider: str, gpu_type: str, count: int, cloud: str) -> tuple
     try:
         offers = get_provider(provider).offers()
     except UnknownProvider:
-        return None, [FieldError("gpu_config.provider", f"Choose a provider: {', '.join(provider_names())}.", "unknown")]
+        return None, [
+            FieldError("gpu_config.provider", f"Choose a provider: {', '.join(provider_names())}.", "unknown")
+        ]
     except ProviderError as error:
         return None, [FieldError("gpu_config.provider", f"{error} Try again in a minute.", "unavailable")]
     matching = [o for o in offers if o.type == gpu_type or not gpu_type]
@@ -189,5 +205,7 @@ def _choose_offer(provider: str, gpu_type: str, count: int, cloud: str) -> tuple
         types = ", ".join(sorted({o.type for o in offers}))
         return None, [FieldError("gpu_config.type", f"This provider has no such machine. It has: {types}.", "unknown")]
     if not 1 <= count <= matching[0].max_count:
-        return None, [FieldError("gpu_config.count", f"Ask for 1 to {matching[0].max_count} of this machine.", "invalid")]
+        return None, [
+            FieldError("gpu_config.count", f"Ask for 1 to {matching[0].max_count} of this machine.", "invalid")
+        ]
     return matching[0], []

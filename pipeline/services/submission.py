@@ -76,7 +76,9 @@ def _write_intent(job_id: UUID, lease: UUID) -> Attempt:
             raise LeaseLost(f"Job {job_id} is no longer waiting.")
         n = (job.attempts.order_by("-n").values_list("n", flat=True).first() or 0) + 1
         name = f"stoker-{settings.STOKER_INSTALLATION}-{job.pk.hex[:12]}-a{n}"
-        attempt = Attempt.objects.create(job=job, n=n, name=name, provider=job.provider, price_per_hour=job.price_per_hour)
+        attempt = Attempt.objects.create(
+            job=job, n=n, name=name, provider=job.provider, price_per_hour=job.price_per_hour
+        )
         advance(job_id, JobStatus.INITIALIZING, f"Attempt {n}: asking for a machine.", stage="submitting", attempt=n)
     return attempt
 
@@ -104,7 +106,11 @@ def _create(job_id: UUID, lease: UUID, attempt: Attempt) -> None:
         with fenced(job_id, lease):
             Attempt.objects.filter(pk=attempt.pk).update(create_unknown_since=Now())
             record_event(
-                job_id, EventType.WARNING, f"The provider's answer was not understood: {error}", level="warning", attempt=attempt.n
+                job_id,
+                EventType.WARNING,
+                f"The provider's answer was not understood: {error}",
+                level="warning",
+                attempt=attempt.n,
             )
         release(job_id, lease, next_check_in=5.0)
         wake.poll(job_id, after=5.0)
@@ -179,7 +185,9 @@ def _answered(call: ProviderCall, outcome: CallOutcome, error: Exception | None)
 
 
 def _refused(job_id: UUID, lease: UUID, attempt: Attempt, error: ProviderError) -> None:
-    reason = {NoCapacity: EndReason.NO_CAPACITY, AuthError: EndReason.PROVIDER_AUTH}.get(type(error), EndReason.PROVIDER_ERROR)
+    reason = {NoCapacity: EndReason.NO_CAPACITY, AuthError: EndReason.PROVIDER_AUTH}.get(
+        type(error), EndReason.PROVIDER_ERROR
+    )
     with fenced(job_id, lease) as job:
         close_attempt(
             attempt, reason, f"The provider refused: {error}"[:300], never_created=True, error_message=str(error)
