@@ -157,13 +157,12 @@ class _Holder:
             self._read(deadline)
             if self.state.offset < self.dataset.size_bytes:
                 self.state.failures = 0
-                self._write(check_state=self.state.to_json(), next_check_at=Now(), lease_until=None, lease_token=None)
+                self._pause(Now())
                 nudge(TASK, str(self.dataset.pk))
                 return False
         training = self.dataset.validation_for
         if training and training.is_being_checked:
-            again = Now() + timedelta(seconds=WAIT_FOR_TRAINING_SECONDS)
-            self._write(check_state=self.state.to_json(), next_check_at=again, lease_until=None, lease_token=None)
+            self._pause(Now() + timedelta(seconds=WAIT_FOR_TRAINING_SECONDS))
             return False
         self._finish(training)
         return True
@@ -253,19 +252,31 @@ class _Holder:
         for waiting in Dataset.objects.filter(validation_for=self.dataset, status=Status.CHECKING, lease_token=None):
             nudge(TASK, str(waiting.pk))
 
+    def _pause(self, next_check_at: Any) -> None:
+        """Store where the check stands and let anybody go on from `next_check_at`."""
+        self._write(
+            check_state=self.state.to_json(),
+            report={"progress": self._progress()},
+            next_check_at=next_check_at,
+            lease_until=None,
+            lease_token=None,
+        )
+
     def _renew_when_due(self) -> None:
         if time.monotonic() >= self._renew_at:
             self._renew()
 
     def _renew(self) -> None:
-        progress = {
+        self._write(report={"progress": self._progress()}, lease_until=Now() + LEASE)
+        self._renew_at = time.monotonic() + RENEW_SECONDS
+
+    def _progress(self) -> dict[str, int]:
+        return {
             "rows": self.state.tally.rows,
             "errors": self.state.tally.problem_total,
             "bytes": self.state.offset,
             "total_bytes": self.dataset.size_bytes,
         }
-        self._write(report={"progress": progress}, lease_until=Now() + LEASE)
-        self._renew_at = time.monotonic() + RENEW_SECONDS
 
     def _write(self, **values: Any) -> None:
         held: models.QuerySet[Dataset] = Dataset.objects.filter(pk=self.dataset.pk, lease_token=self.token)
