@@ -22,8 +22,12 @@ export class JobEvents {
 
   async load() {
     try {
-      const answer = await call(`/api/jobs/${this.job.id}/events/?page_size=500`);
-      this.take(rows(answer));
+      let after = 0;
+      while (after !== null && after !== undefined) {
+        const answer = await call(`/api/jobs/${this.job.id}/events/?limit=1000&after=${after}`);
+        this.take(rows(answer));
+        after = rows(answer).length ? answer.next_after : null;
+      }
       show($("#events-loading"), false);
     } catch (error) {
       const again = h("button", { type: "button", class: "button button-small", onclick: () => this.load() }, "Try again");

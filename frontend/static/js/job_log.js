@@ -1,10 +1,12 @@
-// The log tab: a live tail with search, follow and download. Only the last lines are in the page; earlier ones are fetched on demand.
+// The log tab: a live tail with search and follow. Only the last lines are in the page at first; the earlier ones are fetched on demand.
 import { call, rows } from "./api.js";
 import { $, h, perFrame, setText, settle, show } from "./dom.js";
 import { clock } from "./format.js";
 import { toast } from "./toasts.js";
 
 const KEPT = 5000; // lines in the page
+const PAGE = 1000; // lines of one answer
+const MOST = 50000; // lines kept for the search; longer logs are for the download
 
 const identity = (line) => `${line.attempt}:${line.n}`;
 
@@ -35,7 +37,6 @@ export class JobLog {
     this.box.addEventListener("scroll", () => this.scrolled(), { passive: true });
     $("#log-search").addEventListener("input", settle((event) => this.search(event.target.value), 150));
     $("#log-follow").addEventListener("click", () => this.follow(!this.following));
-    $("#log-download").addEventListener("click", () => this.download());
     $("#log-earlier").addEventListener("click", () => this.earlier());
   }
 
@@ -43,23 +44,21 @@ export class JobLog {
     if (this.loaded) return;
     this.loaded = true;
     try {
-      const answer = await call(`/api/jobs/${this.job.id}/logs/?tail=1000`);
-      const before = this.lines;
-      this.lines = [];
-      this.known.clear();
-      this.take([...rows(answer), ...before]);
-      this.more(answer);
-      this.redraw();
+      const tail = rows(await call(`/api/jobs/${this.job.id}/logs/?limit=${PAGE}`));
+      this.adopt([...tail, ...this.lines]);
+      show($("#log-earlier"), tail.length === PAGE);
     } catch (error) {
       this.loaded = false;
       toast("The log could not be loaded", { text: error.message, kind: "bad" });
     }
   }
 
-  more(answer) {
-    const first = this.lines[0];
-    this.before = answer?.previous ?? (answer?.more && first ? `/api/jobs/${this.job.id}/logs/?before=${first.id ?? first.seq ?? first.n}` : null);
-    show($("#log-earlier"), this.before);
+  /** Begin again with these lines, in the order of attempts and numbers. */
+  adopt(lines) {
+    const byKey = new Map(lines.map((line) => [identity(line), line]));
+    this.known = new Set(byKey.keys());
+    this.lines = [...byKey.values()].sort((a, b) => a.attempt - b.attempt || a.n - b.n);
+    this.redraw();
   }
 
   take(lines) {
@@ -132,24 +131,26 @@ export class JobLog {
     if (atEnd !== this.following) this.follow(atEnd);
   }
 
+  /** Everything from the first line on, page by page. */
   async earlier() {
+    const button = $("#log-earlier");
+    button.disabled = true;
     try {
-      const answer = await call(this.before);
-      const fresh = rows(answer).filter((line) => !this.known.has(identity(line)));
-      for (const line of fresh) this.known.add(identity(line));
-      this.lines = [...fresh, ...this.lines];
-      this.more(answer);
+      const found = [];
+      let cursor = { after_attempt: 1, after_n: 0 };
+      while (cursor && found.length < MOST) {
+        const answer = await call(`/api/jobs/${this.job.id}/logs/?limit=${PAGE}&${new URLSearchParams(cursor)}`);
+        found.push(...rows(answer));
+        cursor = rows(answer).length ? answer.next : null;
+      }
       this.follow(false);
-      this.redraw();
+      this.adopt([...found, ...this.lines]);
+      show(button, false);
+      this.box.scrollTop = 0;
     } catch (error) {
       toast("Earlier lines could not be loaded", { text: error.message, kind: "bad" });
+    } finally {
+      button.disabled = false;
     }
-  }
-
-  download() {
-    const text = this.lines.map((line) => `${line.at} ${line.stream} ${line.text}`).join("\n");
-    const link = h("a", { href: URL.createObjectURL(new Blob([text, "\n"], { type: "text/plain" })), download: `stoker-${this.job.id}.log` });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   }
 }

@@ -112,10 +112,10 @@ if (matchMedia("(pointer: coarse)").matches) setText($("#chart-hint"), "Pinch a 
 
 async function loadArtifacts() {
   try {
-    const list = rows(await call(`/api/jobs/${start.id}/artifacts/`)).filter((file) => !file.state || file.state === "stored");
+    const list = rows(await call(`/api/jobs/${start.id}/artifacts/`)).filter((file) => file.download_url);
     if (!list.length) return;
     const row = (file) =>
-      h("div", { class: "artifact" }, icon("download"), h("span", { class: "artifact-name" }, file.name, " ", h("span", { class: "muted small num" }, size(file.size_bytes))), h("a", { class: "button button-small", href: `/api/artifacts/${file.id}/download/` }, "Download"));
+      h("div", { class: "artifact" }, icon("download"), h("span", { class: "artifact-name" }, file.name, " ", h("span", { class: "muted small num" }, size(file.size_bytes))), h("a", { class: "button button-small", href: file.download_url }, "Download"));
     $("#artifacts").replaceChildren(...list.map(row));
   } catch {
     // The list is asked for again when the adapter is stored.
