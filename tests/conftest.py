@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import django
 import pytest
+
+from pipeline.config.embedded import Postgres, Valkey
+from pipeline.config.supervisor import Stack
+
+if TYPE_CHECKING:
+    from django.test import Client
+    from rest_framework.test import APIClient
 
 # Before Django's settings load. Runs in parallel share one PostgreSQL, with a database each; all else is their own.
 ROOT_VARIABLE = "STOKER_TESTS_FOLDER"
@@ -19,9 +28,12 @@ FOLDER = Path(os.environ.setdefault(ROOT_VARIABLE, "") or tempfile.mkdtemp(prefi
 os.environ[ROOT_VARIABLE] = str(FOLDER)
 FOLDER.chmod(0o711)
 POSTGRES_FOLDER = FOLDER / "postgres"
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 for name in ("DATABASE_URL", "REDIS_URL", "DEBUG", "SECRET_KEY", "ALLOWED_HOSTS", "PORT", "HOST", "STOKER_PUBLIC_URL"):
     os.environ.pop(name, None)
-os.environ["STOKER_HOME"] = str(FOLDER / os.environ.get("PYTEST_XDIST_WORKER", "main"))
+# What a product started by a test inherits: the machine's variables, none of this test process's own.
+OUTSIDE = {name: value for name, value in os.environ.items() if name not in ("STOKER_HOME", "DJANGO_SETTINGS_MODULE")}
+os.environ["STOKER_HOME"] = str(FOLDER / WORKER)
 os.environ["DATABASE_URL"] = f"postgresql:///stoker?user=postgres&host={POSTGRES_FOLDER}"
 os.environ["DJANGO_SETTINGS_MODULE"] = "pipeline.config.settings"
 # Playwright keeps an event loop running in its thread; Django would take each database call for one from async code.
@@ -29,6 +41,14 @@ os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
 
 # pytest-django looks for settings before this file is read, so it leaves the setting up to us.
 django.setup()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share the running product run in one process, so that it is started once."""
+    for item in items:
+        if "stack" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("stack"))
+            item.add_marker(pytest.mark.e2e)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -40,8 +60,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def services() -> Iterator[None]:
     """PostgreSQL and Valkey as the settings of this test process expect them."""
-    from pipeline.config.embedded import Postgres, Valkey
-
     postgres = Postgres(POSTGRES_FOLDER, durable=False)
     valkey = Valkey(Path(os.environ["STOKER_HOME"]) / "valkey")
     postgres.attach()
@@ -60,9 +78,9 @@ def django_db_modify_db_settings(django_db_modify_db_settings: None, services: N
 class Person:
     """Somebody who uses the product, with a browser and a program of theirs."""
 
-    user: object  # a User, or AnonymousUser
-    browser: object  # django.test.Client
-    api: object  # rest_framework.test.APIClient
+    user: Any  # a User, or AnonymousUser
+    browser: Client
+    api: APIClient
 
 
 def _person(username: str) -> Person:
@@ -97,3 +115,29 @@ def signed_out(db: None) -> Person:
     from rest_framework.test import APIClient
 
     return Person(AnonymousUser(), Client(), APIClient())
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """The whole product, running: web, worker and beat on a port and a database of its own."""
+    with Stack(FOLDER / f"stack-{WORKER}", port=free_port(), environment=OUTSIDE) as running:
+        running.wait_ready()
+        yield running
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of the system's Chromium. Without one the test is skipped, or fails where STOKER_REQUIRE_BROWSER=1."""
+    for program in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(program):
+            return path
+    if os.environ.get("STOKER_REQUIRE_BROWSER") == "1":
+        pytest.fail("STOKER_REQUIRE_BROWSER is 1, but there is no Chromium on this machine.")
+    pytest.skip("There is no Chromium on this machine.")
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,22 +108,18 @@ def function_call_rows(
         }
 
 
-class _workspace:  # noqa: N801 - used like a function
+@contextmanager
+def _workspace(beside: Path) -> Iterator[Path]:
     """A temporary folder on the same file system as the place where its results are moved to."""
-
-    def __init__(self, beside: Path) -> None:
-        self._beside = beside
-
-    def __enter__(self) -> Path:
-        try:
-            self._beside.mkdir(parents=True, exist_ok=True)
-            self._path = Path(tempfile.mkdtemp(prefix=".fetching-", dir=self._beside))
-        except OSError as error:
-            raise DemoAssetsError(f"{self._beside} cannot be written: {error.strerror}.") from error
-        return self._path
-
-    def __exit__(self, *exc: object) -> None:
-        shutil.rmtree(self._path, ignore_errors=True)
+    try:
+        beside.mkdir(parents=True, exist_ok=True)
+        path = Path(tempfile.mkdtemp(prefix=".fetching-", dir=beside))
+    except OSError as error:
+        raise DemoAssetsError(f"{beside} cannot be written: {error.strerror}.") from error
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _download(wheel: Wheel, python: Path, work: Path) -> Path:
