@@ -115,7 +115,9 @@ def end_reason(view: View, machine: Machine | None) -> EndReason:
         return EndReason.PREEMPTED  # somebody else told the program to stop
     if machine is None or machine.exit_code is None:
         return EndReason.VANISHED
-    return _EXIT_REASONS.get(machine.exit_code, EndReason.TRAINING_ERROR if machine.exit_code > 0 else EndReason.VANISHED)
+    return _EXIT_REASONS.get(
+        machine.exit_code, EndReason.TRAINING_ERROR if machine.exit_code > 0 else EndReason.VANISHED
+    )
 
 
 # An exit code counts only when the program could not report. 0 and REFUSED without a report mean that nobody knows.

@@ -43,7 +43,7 @@ class Receipt:
 
 
 def record_metrics(attempt_id: UUID, items: Sequence[Any]) -> Receipt:
-    """Store points of the public contract. Raise InvalidInput when not a single one could be taken, else AttemptOver."""
+    """Store points of the public contract. Raise InvalidInput when not one could be taken, or AttemptOver."""
     now = timezone.now()
     parsed, receipt = [], Receipt()
     for index, item in enumerate(items):
@@ -53,10 +53,9 @@ def record_metrics(attempt_id: UUID, items: Sequence[Any]) -> Receipt:
             parsed.append(point)
     if receipt.rejected and not parsed:
         raise InvalidInput(receipt.rejected)
-    batch = _Batch(points=parsed)
     with transaction.atomic():
         job, attempt = _lock(attempt_id)
-        _store(job, attempt, batch)
+        _store(job, attempt, _Batch(attempt.acked_n, points=parsed))
     receipt.stored, receipt.stop, receipt.acked = len(parsed), _stop_of(job), attempt.acked_n
     return receipt
 
@@ -109,7 +108,7 @@ def record_report(attempt: Attempt, machine: Machine) -> None:
 
 @dataclass
 class _Batch:
-    acked: int | None = None
+    acked: int
     points: list[Point] = field(default_factory=list)
     logs: list[tuple[int, datetime, str, str]] = field(default_factory=list)  # n, at, stream, text
     stages: list[tuple[str, str]] = field(default_factory=list)
@@ -193,12 +192,14 @@ def _store(job: Job, attempt: Attempt, batch: _Batch) -> None:
     for sample in batch.samples:
         _store_sample(job, seq, sample)
     Job.objects.filter(pk=job.pk).update(**_live_fields(job, points, batch))
-    fields: dict[str, Any] = {"last_seen_at": Now(), "first_contact_at": Coalesce("first_contact_at", Now())}
+    fields: dict[str, Any] = {
+        "acked_n": batch.acked,
+        "last_seen_at": Now(),
+        "first_contact_at": Coalesce("first_contact_at", Now()),
+    }
     if attempt.state == AttemptState.INTENT:
         # The program calls before the answer to `create` was seen: it surely exists.
         fields["machine_seen_at"] = Coalesce("machine_seen_at", Now())
-    if batch.acked is not None:
-        fields["acked_n"] = batch.acked
     Attempt.objects.filter(pk=attempt.pk).update(**fields)
 
 

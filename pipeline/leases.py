@@ -29,7 +29,9 @@ class LeaseLost(Exception):
 def claim(job_id: UUID, *statuses: JobStatus) -> UUID | None:
     """Take the lease of one job in one of `statuses`. None: it is taken, or the job is elsewhere."""
     token = uuid.uuid4()
-    taken = Job.objects.filter(_free(), pk=job_id, status__in=statuses).update(lease_token=token, lease_until=Now() + LEASE)
+    taken = Job.objects.filter(_free(), pk=job_id, status__in=statuses).update(
+        lease_token=token, lease_until=Now() + LEASE
+    )
     return token if taken else None
 
 

@@ -24,8 +24,13 @@ MAX_EXTRA = 64  # further names a point may carry beside the columns
 MAX_STEP = 2**53  # beyond this a browser cannot tell two steps apart
 _COLUMNS = frozenset(METRIC_COLUMNS)
 _NONFINITE_WORDS = {
-    "nan": "NaN", "inf": "Infinity", "+inf": "Infinity", "infinity": "Infinity", "-inf": "-Infinity", "-infinity": "-Infinity",
-}  # fmt: skip
+    "nan": "NaN",
+    "inf": "Infinity",
+    "+inf": "Infinity",
+    "infinity": "Infinity",
+    "-inf": "-Infinity",
+    "-infinity": "-Infinity",
+}
 
 
 @dataclass
@@ -129,6 +134,7 @@ def store_points(job_id: UUID, attempt: int, seq: int, points: Sequence[Point]) 
 
 
 def _upsert_sql() -> str:
+    """The statement of `store_points`, made once from the names of the columns alone."""
     names = ", ".join(METRIC_COLUMNS)
     casts = ["%s::bigint[]", "%s::timestamptz[]", *["%s::float8[]"] * len(METRIC_COLUMNS), "%s::text[]", "%s::text[]"]
     # A name that arrives as a number is no longer flagged; one that arrives flagged is no longer a number.
@@ -150,7 +156,7 @@ def _upsert_sql() -> str:
             nonfinite = CASE WHEN EXCLUDED.attempt > old.attempt THEN EXCLUDED.nonfinite ELSE {
         _merged("nonfinite", gone=f"array_remove(ARRAY[{numbers}], NULL) || ARRAY" + _keys("extra"))
     } END
-        WHERE EXCLUDED.attempt >= old.attempt"""
+        WHERE EXCLUDED.attempt >= old.attempt"""  # noqa: S608
 
 
 def _keys(column: str) -> str:

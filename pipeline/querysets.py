@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from django.db import models
 from django.db.models import OuterRef, Q, Subquery
 
-from pipeline.states import ACTIVE, JobStatus
+from pipeline.states import ACTIVE
 
 ATTEMPT_FIELDS = ("n", "state", "external_id", "last_seen_at", "metered_until", "price_per_hour")
 
 if TYPE_CHECKING:
-    from pipeline.models import Job
+    from pipeline.models import Job  # noqa: F401 - named in a string below
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -26,12 +25,8 @@ class JobQuerySet(models.QuerySet["Job"]):
     def active(self) -> Self:
         return self.filter(status__in=[s.value for s in ACTIVE])
 
-    def due(self, now: datetime, *statuses: JobStatus) -> Self:
-        """Active jobs somebody must look after now, the longest waiting first, urgent ones before them."""
-        return self.filter(status__in=statuses, next_check_at__lte=now).order_by("-priority", "next_check_at")
-
     def with_attempt(self) -> Self:
-        """Annotate `attempt_<field>` of the latest attempt: what `pipeline.live.state.job_state` needs beside the job."""
+        """Annotate `attempt_<field>` of the latest attempt: what `live.state.job_state` needs beside the job."""
         from pipeline.models import Attempt
 
         latest = Attempt.objects.filter(job=OuterRef("pk")).order_by("-n")

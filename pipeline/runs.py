@@ -56,7 +56,8 @@ def announce_artifact(attempt: Attempt, data: Any) -> tuple[Artifact, dict[str, 
     """Note a file that the program is about to upload; answer with where to, or None when it is stored already."""
     if not isinstance(data, dict):
         raise InvalidInput([FieldError("", "Send an object with kind, name, step, size_bytes and sha256.")])
-    kind, name, step = data.get("kind"), data.get("name"), data.get("step", 0)
+    kind: Any = data.get("kind")
+    name, step = data.get("name"), data.get("step", 0)
     size, sha256 = data.get("size_bytes"), data.get("sha256")
     errors = []
     if kind not in ArtifactKind.values:
@@ -71,6 +72,9 @@ def announce_artifact(attempt: Attempt, data: Any) -> tuple[Artifact, dict[str, 
         errors.append(FieldError("step", "The step the file belongs to, a whole number."))
     if errors:
         raise InvalidInput(errors)
+    assert isinstance(name, str)
+    assert isinstance(sha256, str)
+    assert isinstance(size, int)
     with transaction.atomic():
         Job.objects.select_for_update(of=("self",)).get(pk=attempt.job_id)
         artifact = Artifact.objects.filter(attempt=attempt, kind=kind, name=name).first()

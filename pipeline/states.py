@@ -81,7 +81,9 @@ class Consequence:
 
 
 CONSEQUENCES: dict[EndReason, Consequence] = {
-    EndReason.COMPLETED: Consequence(JobStatus.COMPLETED, False, "nobody", "Training finished and the adapter is stored."),
+    EndReason.COMPLETED: Consequence(
+        JobStatus.COMPLETED, False, "nobody", "Training finished and the adapter is stored."
+    ),
     EndReason.CANCELLED_BY_USER: Consequence(
         JobStatus.CANCELLED, False, "nobody", "Cancelled on request. Nothing runs any more."
     ),
@@ -89,10 +91,16 @@ CONSEQUENCES: dict[EndReason, Consequence] = {
         JobStatus.CANCELLED, False, "user", "Stopped at its budget. Raise the budget and start again to go on."
     ),
     EndReason.DEADLINE_EXCEEDED: Consequence(
-        JobStatus.CANCELLED, False, "user", "Stopped at its time limit. Raise the maximum duration or train fewer steps."
+        JobStatus.CANCELLED,
+        False,
+        "user",
+        "Stopped at its time limit. Raise the maximum duration or train fewer steps.",
     ),
     EndReason.NO_CAPACITY: Consequence(
-        JobStatus.FAILED, True, "user", "The provider had no machine of this type. Try again later or choose another type."
+        JobStatus.FAILED,
+        True,
+        "user",
+        "The provider had no machine of this type. Try again later or choose another type.",
     ),
     EndReason.PREEMPTED: Consequence(
         JobStatus.FAILED, True, "nobody", "The provider took the machine away before training finished."
@@ -116,10 +124,14 @@ CONSEQUENCES: dict[EndReason, Consequence] = {
         JobStatus.FAILED,
         False,
         "user",
-        "The machine ran out of memory. Halve the batch size and double gradient accumulation, shorten max_length, or use 4-bit quantization.",
+        "The machine ran out of memory. Halve the batch size and double gradient accumulation, shorten max_length, "
+        "or use 4-bit quantization.",
     ),
     EndReason.INVALID_DATA: Consequence(
-        JobStatus.FAILED, False, "user", "The training program could not use the dataset. Mend the rows it names and upload again."
+        JobStatus.FAILED,
+        False,
+        "user",
+        "The training program could not use the dataset. Mend the rows it names and upload again.",
     ),
     EndReason.TRAINING_ERROR: Consequence(
         JobStatus.FAILED, False, "user", "The training program ended with an error. The message and the log show where."

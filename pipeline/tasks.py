@@ -1,4 +1,4 @@
-"""Celery tasks: an id in, one service call. The `_due` tasks are the safety net that beat runs; the others are wake-ups."""
+"""Celery tasks: an id in, one service call. Beat runs the `_due` tasks as the safety net; the others are wake-ups."""
 
 from __future__ import annotations
 

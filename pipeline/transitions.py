@@ -46,7 +46,13 @@ def advance(
     if only_from is not None:
         allowed = [status for status in allowed if status in {s.value for s in only_from}]
     if to in TERMINAL:
-        fields |= {"completed_at": Now(), "next_check_at": None, "lease_token": None, "lease_until": None, "eta_seconds": None}
+        fields |= {
+            "completed_at": Now(),
+            "next_check_at": None,
+            "lease_token": None,
+            "lease_until": None,
+            "eta_seconds": None,
+        }
     elif next_check_in is not None:
         fields["next_check_at"] = Now() + next_check_in
     with transaction.atomic():

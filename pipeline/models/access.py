@@ -7,8 +7,8 @@ import uuid
 from django.conf import settings
 from django.db import models
 
-API_TOKEN_PREFIX = "stk_u_"
-JOB_TOKEN_PREFIX = "stk_j_"
+API_TOKEN_PREFIX = "stk_u_"  # noqa: S105
+JOB_TOKEN_PREFIX = "stk_j_"  # noqa: S105
 
 
 def new_token(prefix: str) -> str:

@@ -4,7 +4,7 @@ from django.db import models
 
 
 class ProcessBeat(models.Model):
-    """The last sign of life of a background part, written through the part itself (beat -> broker -> worker -> here)."""
+    """The last sign of life of a background part, written through the part itself."""
 
     name = models.CharField(max_length=80, primary_key=True)
     at = models.DateTimeField()

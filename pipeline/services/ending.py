@@ -95,7 +95,7 @@ def end_job(
             stop_requested_at=Now(),
         )
     adapter = _stored_adapter(attempt) if attempt else None
-    done = {"progress": 100.0} if status is JobStatus.COMPLETED else {}
+    done: dict[str, Any] = {"progress": 100.0} if status is JobStatus.COMPLETED else {}
     advance(
         job.pk,
         status,

@@ -1,4 +1,4 @@
-"""Refusals of services: what is wrong, where, and what to do. The API, the pages and the admin show them as they are."""
+"""Refusals of services: what is wrong, where, and what to do. Shown to people as they are."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models.functions import Now
 
@@ -29,7 +29,7 @@ MAX_DURATION = timedelta(days=14)
 
 
 def create_job(
-    owner: AbstractBaseUser,
+    owner: User,
     *,
     name: str,
     dataset: Dataset | None,
@@ -115,15 +115,15 @@ def start_job(job_id: UUID, *, actor: str = "") -> None:
 
 
 def request_cancel(job_id: UUID, *, actor: str = "") -> bool:
-    """Order a job's end for its owner. Return False when it was ordered before; raise Conflict when there is nothing to end."""
+    """Order a job's end for its owner. False: it was ordered before. Raise Conflict when nothing is there to end."""
     return request_stop(job_id, EndReason.CANCELLED_BY_USER, "Cancel requested.", actor=actor)
 
 
 def request_stop(job_id: UUID, reason: EndReason, message: str, *, actor: str = "") -> bool:
-    """Make a job want to stop, for `reason`, and wake the task that does it.
+    """Make a job want to stop, for `reason`, and wake the task that does it. False: it wanted that before.
 
-    A decision of a person or of their limits makes the job `cancelling`; a fault (no contact, no start) leaves the status,
-    because the job may be tried again. Only the first reason counts, except that a decision outranks a fault.
+    A decision of a person or of their limits makes the job `cancelling`; a fault (no contact, no start) leaves the
+    status, because the job may be tried again. Only the first reason counts, except that a decision outranks a fault.
     """
     by_decision = reason in STOPS_BY_DECISION
     with transaction.atomic():
@@ -139,7 +139,7 @@ def request_stop(job_id: UUID, reason: EndReason, message: str, *, actor: str = 
         attempt = job.attempts.order_by("-n").first()
         if attempt is not None and attempt.is_open and attempt.outcome == "completed":
             raise Conflict("Training has just finished; the job is about to be completed.", code="already_finished")
-        fields = {"desired": Desired.STOP, "stop_reason": reason, "stop_requested_at": Now()}
+        fields: dict[str, Any] = {"desired": Desired.STOP, "stop_reason": reason, "stop_requested_at": Now()}
         if by_decision:
             advance(
                 job_id, JobStatus.CANCELLING, message, stage="stopping", actor=actor, data={"stop": reason}, **fields
@@ -164,7 +164,7 @@ def _merged(preset: Preset | None, overrides: dict[str, Any]) -> dict[str, Any]:
     return table.defaults() | (preset.hyperparameters if preset else {}) | overrides
 
 
-def _dataset_errors(owner: AbstractBaseUser, dataset: Dataset | None, held_out: Dataset | None) -> list[FieldError]:
+def _dataset_errors(owner: User, dataset: Dataset | None, held_out: Dataset | None) -> list[FieldError]:
     errors = []
     for field, one in (("dataset", dataset), ("eval_dataset", held_out)):
         if one is None:
@@ -182,7 +182,7 @@ def _dataset_errors(owner: AbstractBaseUser, dataset: Dataset | None, held_out: 
         errors.append(
             FieldError(
                 "eval_dataset",
-                f"Mark “{held_out.name}” as the validation set of “{dataset.name}” first, so that rows in both are found.",
+                f"Mark “{held_out.name}” as the validation set of “{dataset.name}” first; rows in both are then found.",
                 "not_linked",
             )
         )

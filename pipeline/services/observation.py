@@ -1,4 +1,4 @@
-"""Polling: look at all live machines of a provider at once, then let `pipeline.decide` say what follows for each job."""
+"""Polling: one look at all live machines of a provider, then `pipeline.decide` says what follows for each job."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def _create(job_id: UUID, lease: UUID, attempt: Attempt) -> None:
     except (NoCapacity, Refused, AuthError) as error:
         _answered(call, CallOutcome.DEFINITE_NO, error)
         _refused(job_id, lease, attempt, error)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         # Whatever it was, the machine may exist now: from here on only looking helps.
         _answered(call, CallOutcome.UNKNOWN, error)
         with fenced(job_id, lease):

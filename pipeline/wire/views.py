@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError
-from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseNotModified, JsonResponse
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotModified, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from pipeline import ingest, runs
@@ -25,7 +25,7 @@ from training.contract import MAX_BATCH_EVENTS, Stop
 MAX_BATCH_POINTS = 10_000
 
 
-def program(request: HttpRequest) -> HttpResponse:
+def program(request: HttpRequest) -> HttpResponseBase:
     """The training program as one file. It holds no secret, so whoever asks may have it."""
     path = bundle.build(settings.STOKER_HOME / "training.pyz")
     etag = f'"{hashlib.sha256(path.read_bytes()).hexdigest()}"'

@@ -265,7 +265,7 @@ def test_cancelled_is_said_only_when_the_machine_is_gone(world: World) -> None:
 
 
 def test_a_stop_that_fails_is_ordered_again_for_ever(world: World) -> None:
-    job, attempt = submitted(world)
+    job, _ = submitted(world)
     world.stop_error = Unavailable("500")
     request_cancel(job.pk)
     for _ in range(6):
@@ -378,7 +378,7 @@ def test_machine_time_is_metered_to_the_end(world: World) -> None:
 def test_one_look_serves_all_jobs_of_a_provider(world: World) -> None:
     owner = make_user()
     for _ in range(7):
-        job, attempt, _ = make_running_job(owner)
+        _, attempt, _ = make_running_job(owner)
         world.machines[attempt.name] = ScriptedProvider().create(CreateRequest(attempt.name, "box", 1, "", {}, 60))
     world.calls.clear()
     assert observation.poll_due() == 7
