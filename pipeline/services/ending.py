@@ -15,6 +15,7 @@ from pipeline.models.artifacts import ArtifactKind, ArtifactState
 from pipeline.models.jobs import Desired
 from pipeline.providers.registry import get_provider
 from pipeline.states import CONSEQUENCES, AttemptState, EndReason, JobStatus
+from pipeline.texts import reason_text
 from pipeline.transitions import advance, record_event
 
 RETRY_SECONDS = (15, 30, 60, 120, 300, 600)
@@ -99,7 +100,7 @@ def end_job(
     advance(
         job.pk,
         status,
-        consequence.text,
+        reason_text(reason, job.provider),
         stage="ended",
         level={JobStatus.FAILED: "error", JobStatus.CANCELLED: "warning"}.get(status, "info"),
         attempt=number,

@@ -1,0 +1,23 @@
+"""Sentences about jobs that more than one place says."""
+
+from __future__ import annotations
+
+from pipeline.providers.registry import UnknownProvider, provider_class
+from pipeline.states import CONSEQUENCES, EndReason
+
+
+def is_simulated(provider: str) -> bool:
+    """Whether nothing real happens at this provider; False for one that is no longer installed."""
+    try:
+        return provider_class(provider).simulated
+    except UnknownProvider:
+        return False
+
+
+def reason_text(reason: str, provider: str) -> str:
+    """Why a job ended and what to do, for people; empty while it has not ended."""
+    if not reason:
+        return ""
+    if reason == EndReason.COMPLETED and is_simulated(provider):
+        return "The simulation is over. Nothing was trained, so there is no adapter."
+    return CONSEQUENCES[EndReason(reason)].text
