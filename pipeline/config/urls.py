@@ -10,5 +10,8 @@ urlpatterns = [
     path("readyz", health.readyz),
     path("admin/", admin.site.urls),
     path("api/training/", include("pipeline.wire.urls")),
+    path("api/datasets/", include("datasets.api.urls")),
+    path("api/notifications/", include("notifications.api.urls")),
+    path("api/", include("pipeline.api.urls")),  # last of /api/: it answers for every address that is none
     path("", include("datasets.urls")),
 ]

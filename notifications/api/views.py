@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from uuid import UUID
+
+import django_filters
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+from django_filters.rest_framework import DjangoFilterBackend
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework.mixins import ListModelMixin
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from notifications import services
+from notifications.api.serializers import NotificationSerializer, UnreadSerializer
+from notifications.models import Kind, Notification
+
+
+class NotificationFilter(django_filters.FilterSet):
+    unread = django_filters.BooleanFilter(field_name="read_at", lookup_expr="isnull")
+    type = django_filters.MultipleChoiceFilter(choices=Kind.choices)
+    job = django_filters.UUIDFilter(field_name="job_id")
+
+    class Meta:
+        model = Notification
+        fields: tuple[str, ...] = ()
+
+
+@extend_schema_view(list=extend_schema(summary="Your notifications, newest first"))
+class NotificationViewSet(ListModelMixin, GenericViewSet[Notification]):
+    queryset = Notification.objects.none()
+    serializer_class = NotificationSerializer
+    filter_backends = [DjangoFilterBackend]
+    filterset_class = NotificationFilter
+
+    def get_queryset(self) -> QuerySet[Notification]:
+        return Notification.objects.for_user(self.request.user).order_by("-created_at", "id")
+
+    @extend_schema(summary="How many you have not read", responses=UnreadSerializer)
+    def unread(self, request: Request) -> Response:
+        return Response({"unread": self.get_queryset().filter(read_at=None).count()})
+
+    @extend_schema(summary="Mark one as read", request=None, responses=NotificationSerializer)
+    def read(self, request: Request, notification_id: UUID) -> Response:
+        notification = get_object_or_404(self.get_queryset(), pk=notification_id)
+        services.mark_read(notification.owner_id, [notification.pk])
+        notification.refresh_from_db()
+        return Response(NotificationSerializer(notification).data)
+
+    @extend_schema(summary="Mark all as read", request=None, responses=UnreadSerializer)
+    def read_all(self, request: Request) -> Response:
+        services.mark_read(int(request.user.pk))
+        return self.unread(request)

@@ -1,0 +1,101 @@
+"""Every text a notification says, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from notifications.models import Kind, Priority
+from pipeline.models import Job
+from pipeline.states import CONSEQUENCES, EndReason
+
+MAX_ERROR = 400
+
+
+@dataclass(frozen=True)
+class Losses:
+    first: float | None = None
+    last: float | None = None
+
+
+@dataclass(frozen=True)
+class Text:
+    kind: Kind
+    title: str
+    message: str
+    priority: Priority = Priority.NORMAL
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def started(job: Job) -> Text:
+    count = f"{job.gpu_count} × " if job.gpu_count > 1 else ""
+    return Text(Kind.JOB_STARTED, f"{job.name} has started", f"{count}{job.gpu_type} at {job.provider}.", Priority.LOW)
+
+
+def completed(job: Job, losses: Losses) -> Text:
+    facts = [_loss(losses), _duration(job), _cost(job)]
+    return Text(
+        Kind.JOB_COMPLETED,
+        f"{job.name} is completed",
+        " ".join(fact for fact in facts if fact) + " The adapter is ready to download.",
+        metadata={"first_loss": losses.first, "last_loss": losses.last},
+    )
+
+
+def failed(job: Job) -> Text:
+    reason = CONSEQUENCES[EndReason(job.reason)].text if job.reason else "The job failed."
+    said = _first_line(job.error_message)
+    facts = [reason, f"It said: {said}" if said and said not in reason else "", _cost(job)]
+    return Text(
+        Kind.JOB_FAILED,
+        f"{job.name} failed",
+        " ".join(fact for fact in facts if fact),
+        Priority.HIGH,
+        {"reason": job.reason},
+    )
+
+
+def cancelled(job: Job, losses: Losses) -> Text:
+    reason = CONSEQUENCES[EndReason(job.reason)].text if job.reason else "The job was cancelled."
+    asked = job.reason == EndReason.CANCELLED_BY_USER
+    facts = [reason, _loss(losses), _duration(job), _cost(job)]
+    return Text(
+        Kind.JOB_CANCELLED,
+        f"{job.name} is cancelled" if asked else f"{job.name} was stopped",
+        " ".join(fact for fact in facts if fact),
+        Priority.LOW if asked else Priority.HIGH,
+        {"reason": job.reason},
+    )
+
+
+def _loss(losses: Losses) -> str:
+    if losses.first is None or losses.last is None:
+        return ""
+    return f"Loss {losses.first:.4f} → {losses.last:.4f}."
+
+
+def _duration(job: Job) -> str:
+    begun = job.started_at or job.queued_at
+    if begun is None or job.completed_at is None:
+        return ""
+    return f"Took {_shown(job.completed_at - begun)}."
+
+
+def _cost(job: Job) -> str:
+    cost = job.final_cost if job.final_cost is not None else job.current_cost
+    return f"Cost ${cost.quantize(Decimal('0.01')) if cost >= Decimal('0.01') else cost.normalize():f}." if cost else ""
+
+
+def _shown(duration: timedelta) -> str:
+    seconds = max(0, round(duration.total_seconds()))
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s"
+
+
+def _first_line(text: str) -> str:
+    line = next(iter(text.strip().splitlines()), "")
+    return line if len(line) <= MAX_ERROR else line[: MAX_ERROR - 1] + "…"

@@ -1,0 +1,38 @@
+"""The addresses below /api/ that belong to jobs. Datasets, notifications and the wire bring their own."""
+
+from __future__ import annotations
+
+from django.urls import path, re_path
+
+from pipeline.api.views import docs, telemetry
+from pipeline.api.views.access import MeView, TokenViewSet
+from pipeline.api.views.catalogue import BaseModelsView, HyperparametersView, PresetViewSet, ProvidersView
+from pipeline.api.views.jobs import JobViewSet
+
+JOB = "jobs/<uuid:job_id>/"
+
+urlpatterns = [
+    path("jobs/", JobViewSet.as_view({"get": "list", "post": "create"}), name="api-jobs"),
+    path(JOB, JobViewSet.as_view({"get": "retrieve", "delete": "destroy"}), name="api-job"),
+    path(f"{JOB}start/", JobViewSet.as_view({"post": "start"}), name="api-job-start"),
+    path(f"{JOB}cancel/", JobViewSet.as_view({"post": "cancel"}), name="api-job-cancel"),
+    path(f"{JOB}metrics.csv", telemetry.MetricsCsvView.as_view(), name="api-job-metrics-csv"),
+    path(f"{JOB}metrics.json", telemetry.MetricsJsonView.as_view(), name="api-job-metrics-json"),
+    path(f"{JOB}events/", telemetry.EventsView.as_view(), name="api-job-events"),
+    path(f"{JOB}logs/", telemetry.LogsView.as_view(), name="api-job-logs"),
+    path(f"{JOB}samples/", telemetry.SamplesView.as_view(), name="api-job-samples"),
+    path(f"{JOB}artifacts/", telemetry.ArtifactsView.as_view(), name="api-job-artifacts"),
+    path(f"{JOB}costs/", telemetry.CostsView.as_view(), name="api-job-costs"),
+    path("artifacts/<uuid:artifact_id>/download/", telemetry.ArtifactDownloadView.as_view(), name="api-artifact-download"),
+    path("presets/", PresetViewSet.as_view({"get": "list"}), name="api-presets"),
+    path("presets/<slug:slug>/", PresetViewSet.as_view({"get": "retrieve"}), name="api-preset"),
+    path("base-models/", BaseModelsView.as_view(), name="api-base-models"),
+    path("hyperparameters/", HyperparametersView.as_view(), name="api-hyperparameters"),
+    path("providers/", ProvidersView.as_view(), name="api-providers"),
+    path("tokens/", TokenViewSet.as_view({"get": "list", "post": "create"}), name="api-tokens"),
+    path("tokens/<uuid:token_id>/", TokenViewSet.as_view({"delete": "destroy"}), name="api-token"),
+    path("me/", MeView.as_view(), name="api-me"),
+    path("schema/", docs.SchemaView.as_view(), name="api-schema"),
+    path("docs/", docs.DocsView.as_view(), name="api-docs"),
+    re_path(r"^(?P<rest>.*)$", docs.UnknownAddressView.as_view(), name="api-unknown"),
+]

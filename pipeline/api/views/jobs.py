@@ -1,0 +1,88 @@
+"""Jobs: list, make, show, start, cancel, delete. Who asks is checked here; what may be done, in `pipeline.services.jobs`."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.shortcuts import get_object_or_404
+from django_filters.rest_framework import DjangoFilterBackend
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
+from rest_framework import status
+from rest_framework.mixins import ListModelMixin
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from pipeline.api.filters import JobFilter
+from pipeline.api.serializers.jobs import JobCreateSerializer, JobDetailSerializer, JobSerializer
+from pipeline.models import Job
+from pipeline.querysets import JobQuerySet
+from pipeline.services.errors import Conflict
+from pipeline.services.jobs import create_job, delete_job, request_cancel, start_job
+from pipeline.states import JobStatus
+
+
+@extend_schema_view(list=extend_schema(summary="Your jobs"))
+class JobViewSet(ListModelMixin, GenericViewSet[Job]):
+    queryset = Job.objects.none()
+    serializer_class = JobSerializer
+    lookup_url_kwarg = "job_id"
+    filter_backends = [DjangoFilterBackend]
+    filterset_class = JobFilter
+
+    def get_queryset(self) -> JobQuerySet:
+        return Job.objects.for_user(self.request.user).with_attempt()
+
+    @extend_schema(summary="Make a job", request=JobCreateSerializer, responses={201: JobDetailSerializer})
+    def create(self, request: Request) -> Response:
+        given = JobCreateSerializer(data=request.data, context={"request": request})
+        given.is_valid(raise_exception=True)
+        job = create_job(request.user, **given.arguments())
+        return Response(
+            self._detail(job.pk), status=status.HTTP_201_CREATED, headers={"Location": f"/api/jobs/{job.pk}/"}
+        )
+
+    @extend_schema(summary="One job, with its configuration, newest metrics and costs", responses=JobDetailSerializer)
+    def retrieve(self, request: Request, job_id: UUID) -> Response:
+        return Response(self._detail(job_id))
+
+    @extend_schema(summary="Delete a job that never started or has ended", responses={204: None})
+    def destroy(self, request: Request, job_id: UUID) -> Response:
+        delete_job(self._own(job_id).pk)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    @extend_schema(summary="Start a saved job", request=None, responses={202: JobSerializer})
+    def start(self, request: Request, job_id: UUID) -> Response:
+        start_job(self._own(job_id).pk, actor=request.user.get_username())
+        return Response(self._state(job_id), status=status.HTTP_202_ACCEPTED)
+
+    @extend_schema(
+        summary="Cancel an active job",
+        description="Asking again is harmless. The job is `cancelled` when its machine is gone, `cancelling` until then.",
+        request=None,
+        responses={
+            202: OpenApiResponse(JobSerializer, "The cancellation was ordered."),
+            200: OpenApiResponse(JobSerializer, "It was ordered before."),
+        },
+    )
+    def cancel(self, request: Request, job_id: UUID) -> Response:
+        self._own(job_id)
+        try:
+            ordered = request_cancel(job_id, actor=request.user.get_username())
+        except Conflict:
+            # What was asked for has come true meanwhile: a program that repeats its request has nothing to handle.
+            if not Job.objects.filter(pk=job_id, status=JobStatus.CANCELLED).exists():
+                raise
+            ordered = False
+        return Response(self._state(job_id), status=status.HTTP_202_ACCEPTED if ordered else status.HTTP_200_OK)
+
+    def _own(self, job_id: UUID) -> Job:
+        return get_object_or_404(Job.objects.for_user(self.request.user), pk=job_id)
+
+    def _state(self, job_id: UUID) -> dict[str, Any]:
+        return JobSerializer(self.get_queryset().get(pk=job_id)).data
+
+    def _detail(self, job_id: UUID) -> dict[str, Any]:
+        jobs = self.get_queryset().select_related("dataset", "eval_dataset", "preset")
+        return JobDetailSerializer(get_object_or_404(jobs, pk=job_id)).data
