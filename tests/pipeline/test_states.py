@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +36,12 @@ def test_every_reason_has_one_consequence_with_a_text() -> None:
 def test_the_programs_words_are_the_servers_words() -> None:
     assert {reason.value for reason in FailureReason} <= set(EndReason.values)
     assert {stage.value for stage in Stage} <= set(STAGES)
+
+
+def test_the_documented_diagram_shows_exactly_these_moves() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "lifecycle.md").read_text()
+    drawn = set(re.findall(r"^ +(\w+) --> (\w+)$", page, re.MULTILINE))
+    assert drawn == {(start.value, to.value) for start, targets in TRANSITIONS.items() for to in targets}
 
 
 @pytest.mark.parametrize(("start", "to"), list(itertools.product(JobStatus, JobStatus)))
