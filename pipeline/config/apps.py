@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.db.models.signals import post_migrate
 
 
@@ -17,7 +17,8 @@ class HouseConfig(AppConfig):
         import celery_app  # noqa: F401 - tasks bind to the configured app, whichever program loaded Django
         from pipeline.config import checks  # noqa: F401 - importing registers them
 
-        post_migrate.connect(_seed_schedules, sender=self)
+        # Django tells only apps with models when migrations have run; these are the models that are filled.
+        post_migrate.connect(_seed_schedules, sender=apps.get_app_config("django_celery_beat"))
 
 
 def _seed_schedules(using: str, **kwargs: Any) -> None:

@@ -308,7 +308,10 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "pipeline.api.errors.problem_handler",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_PAGINATION_CLASS": "pipeline.api.pagination.Pages",
+    "DEFAULT_PARSER_CLASSES": ["pipeline.api.parsers.StrictJSONParser", "rest_framework.parsers.MultiPartParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "pipeline.api.errors.problem_handler",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
     "NUM_PROXIES": 1 if STOKER_TRUST_PROXY else 0,
     "COERCE_DECIMAL_TO_STRING": False,
 }
@@ -322,6 +325,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "pipeline.api.schema.with_problems"],
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "pipeline.api.schema.with_problems"],
 }
 UNFOLD = {"SITE_TITLE": "Stoker", "SITE_HEADER": "Stoker", "SITE_SYMBOL": "local_fire_department"}

@@ -14,4 +14,5 @@ urlpatterns = [
     path("api/notifications/", include("notifications.api.urls")),
     path("api/", include("pipeline.api.urls")),  # last of /api/: it answers for every address that is none
     path("", include("datasets.urls")),
+    path("", include("frontend.urls")),
 ]
