@@ -18,8 +18,23 @@ MAY_IMPORT = {
     "pipeline.config": set(LAYERS) | {"celery_app"},
 }
 # The server's Python has none of these, and must not need them.
-TRAINER_ONLY = {"torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "gguf", "safetensors", "tokenizers"}
-STANDARD_LIBRARY_ONLY = ["training/contract.py", "training/records.py", "training/hyperparameters.py", "pipeline/config/leash.py"]
+TRAINER_ONLY = {
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "bitsandbytes",
+    "gguf",
+    "safetensors",
+    "tokenizers",
+}
+STANDARD_LIBRARY_ONLY = [
+    "training/contract.py",
+    "training/records.py",
+    "training/hyperparameters.py",
+    "pipeline/config/leash.py",
+]
 
 
 def layer_of(module: str) -> str | None:
@@ -57,8 +72,9 @@ def test_imports_go_one_way(layer):
         f"{file.relative_to(ROOT)}:{line} imports {module}"
         for file in files_of(layer)
         for line, module in imports_of(file)
-        if (target := layer_of(module)) and target not in MAY_IMPORT[layer]
-        # In the training program, `datasets` is Hugging Face's library: the program runs without this repository's root.
+        if (target := layer_of(module))
+        and target not in MAY_IMPORT[layer]
+        # In the training program `datasets` is Hugging Face's library: it runs without this repository's root.
         and not (layer == "training" and target == "datasets")
     ]
     assert not wrong, "\n".join(wrong)

@@ -9,7 +9,6 @@ os.environ.setdefault("STOKER_DATABASE_POOL", "10")
 
 
 from channels.routing import ProtocolTypeRouter
-
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 
@@ -17,6 +16,4 @@ from pipeline.config.static import StaticFiles
 
 pages = get_asgi_application()  # loads the models, which what follows needs
 
-application = ProtocolTypeRouter(
-    {"http": StaticFiles(pages, folder=settings.STATIC_ROOT, prefix=settings.STATIC_URL)}
-)
+application = ProtocolTypeRouter({"http": StaticFiles(pages, folder=settings.STATIC_ROOT, prefix=settings.STATIC_URL)})

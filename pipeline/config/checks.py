@@ -36,7 +36,8 @@ def safe_for_the_public(app_configs: Sequence[AppConfig] | None, **kwargs: Any) 
     if settings.DEBUG and is_public():
         found.append(
             Error(
-                f"DEBUG is on while STOKER_PUBLIC_URL is {settings.STOKER_PUBLIC_URL}: error pages would show settings and data.",
+                f"DEBUG is on while STOKER_PUBLIC_URL is {settings.STOKER_PUBLIC_URL}: "
+                "error pages would show settings and data.",
                 hint="Unset DEBUG.",
                 id="stoker.E002",
             )
@@ -66,7 +67,7 @@ def trainer_is_there(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> 
     return [
         Warning(
             f"There is no Python at {python}, so jobs cannot train on this machine.",
-            hint="Run `make setup`, set STOKER_TRAINER_PYTHON, or set STOKER_LOCAL_SLOTS=0 to offer other providers only.",
+            hint="Run `make setup` or set STOKER_TRAINER_PYTHON; STOKER_LOCAL_SLOTS=0 offers other providers only.",
             id="stoker.W004",
         )
     ]
@@ -93,7 +94,8 @@ def sends_mail_and_is_encrypted(app_configs: Sequence[AppConfig] | None, **kwarg
         found.append(
             Warning(
                 f"STOKER_PUBLIC_URL is {settings.STOKER_PUBLIC_URL}: passwords and tokens would travel unencrypted.",
-                hint="Put a proxy with TLS in front, set STOKER_PUBLIC_URL to its https:// address and STOKER_TRUST_PROXY=1.",
+                hint="Put a proxy with TLS in front; set STOKER_PUBLIC_URL to its https:// address and "
+                "STOKER_TRUST_PROXY=1.",
                 id="stoker.W006",
             )
         )

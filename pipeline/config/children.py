@@ -1,4 +1,4 @@
-"""One supervised process: started on a leash, its output read line by line, started again with growing pauses when it dies."""
+"""One supervised process: started on a leash, its output read by lines, started again with growing pauses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,14 @@ Tell = Callable[[str, str], None]  # (name of the process, line)
 
 class Child:
     def __init__(
-        self, name: str, command: list[str], *, environment: Mapping[str, str], folder: Path, log: Path, tell: Tell,
+        self,
+        name: str,
+        command: list[str],
+        *,
+        environment: Mapping[str, str],
+        folder: Path,
+        log: Path,
+        tell: Tell,
         keep_open: tuple[int, ...] = (),
     ) -> None:
         self.name = name

@@ -1,4 +1,4 @@
-"""What `manage.py` does around a command: clear sentences for refused settings, and the embedded database for its duration."""
+"""What `manage.py` does around a command: sentences for refused settings, and the embedded database for as long."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ import sys
 from pipeline.config.env import Refused
 
 # Commands that need no database, or look after it themselves.
-WITHOUT_DATABASE = {"check", "collectstatic", "demo", "diffsettings", "findstatic", "help", "spectacular", "stack", "version"}
+WITHOUT_DATABASE = {
+    "check",
+    "collectstatic",
+    "demo",
+    "diffsettings",
+    "findstatic",
+    "help",
+    "spectacular",
+    "stack",
+    "version",
+}
 # Commands that may run longer than a request is allowed to.
 UNHURRIED = {"dbshell", "migrate"}
 

@@ -136,7 +136,8 @@ class Postgres(Service):
         self._ensure_database()
 
     def _stop(self) -> None:
-        # "fast" ends sessions and writes a checkpoint; what that cannot end in time, "immediate" does, and the next start recovers.
+        # "fast" ends sessions and writes a checkpoint. What that cannot end in time, "immediate" ends; the next start
+        # then recovers.
         for mode in ("fast", "immediate"):
             try:
                 self._run("pg_ctl", "stop", "--wait", "--timeout=20", f"--mode={mode}")
@@ -154,7 +155,7 @@ class Postgres(Service):
                     "Upgrade the folder with pg_upgrade, or set DATABASE_URL to a server of your own."
                 )
             return
-        # Made under another name and renamed when complete, so that an interrupted start leaves nothing half-made behind.
+        # Made under another name and renamed when complete, so that an interrupted start leaves nothing half-made.
         draft = self.folder.with_name(f"{self.folder.name}.new")
         shutil.rmtree(draft, ignore_errors=True)
         _private_folder(draft, self._user)
@@ -175,13 +176,13 @@ class Postgres(Service):
         draft.rename(self.folder)
 
     def _clear_remains(self) -> None:
-        """After `kill -9` of the main process: end its children, which hold the shared memory, and forget its process id."""
+        """After `kill -9` of the main process: end its children, which hold the shared memory, and forget its id."""
         for process in psutil.process_iter():
             if _is_postgres_of(process, self.folder):
                 process.kill()
                 _wait_gone(process, 10)
-        # PostgreSQL looks whether the process ids in these files are alive, and is misled when another process has got the
-        # number since, or when nobody has collected the dead one yet, as in containers without an init process.
+        # PostgreSQL looks whether the process ids in these files are alive, and is misled when another process has got
+        # the number since, or when nobody has collected the dead one yet, as in containers without an init process.
         (self.folder / "postmaster.pid").unlink(missing_ok=True)
         for socket_file in self.socket_folder.glob(".s.PGSQL.*"):
             socket_file.unlink()
@@ -212,7 +213,7 @@ class Postgres(Service):
         as_user: dict[str, Any] = {}
         if self._user is not None:
             as_user = {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
-        # Output goes to a file: the server inherits it from pg_ctl, and a pipe would stay open as long as the server runs.
+        # Output goes to a file: the server inherits it from pg_ctl, and a pipe would stay open while the server runs.
         output_file = self.folder.with_name(f"{self.folder.name}.start.log")
         with open(output_file, "w+") as output:
             done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Typed readers of environment variables. A value that cannot be used is refused with a sentence naming the variable."""
+"""Typed readers of environment variables. What cannot be used is refused with a sentence naming the variable."""
 
 from __future__ import annotations
 

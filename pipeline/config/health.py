@@ -15,7 +15,7 @@ BEAT_LATE_SECONDS = 60
 @require_safe
 @never_cache
 def healthz(request: HttpRequest) -> JsonResponse:
-    """The process answers. Asks nobody else: a broken database must not make a supervisor kill healthy web processes."""
+    """The process answers. Asks nobody else: a broken database must not get healthy web processes killed."""
     return JsonResponse({"status": "ok"})
 
 
@@ -24,8 +24,8 @@ def healthz(request: HttpRequest) -> JsonResponse:
 def readyz(request: HttpRequest) -> JsonResponse:
     """200 when the database answers, else 503, so that a load balancer waits.
 
-    `background` tells whether beat, broker and worker have shown a common sign of life within a minute. Late ones do not
-    make the pages unavailable, so they do not change the status code.
+    `background` tells whether beat, broker and worker have shown a common sign of life within a minute. Late ones do
+    not make the pages unavailable, so they do not change the status code.
     """
     try:
         age = _seconds_since_beat()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -26,10 +27,8 @@ def write_once(path: Path, text: str) -> str:
     try:
         with os.fdopen(handle, "w") as file:
             file.write(text + "\n")
-        try:
+        with contextlib.suppress(FileExistsError):
             os.link(draft, path)
-        except FileExistsError:
-            pass
     finally:
         os.unlink(draft)
     return path.read_text().strip()
@@ -45,7 +44,7 @@ def installation(home: Path) -> str:
 
 
 def socket_folder(folder: Path, socket_name: str) -> Path:
-    """Where a service with its data in `folder` puts its socket: there, or in the temporary folder when the path is too long."""
+    """Where a service with its data in `folder` puts its socket: there, or below /tmp when the path is too long."""
     if len(os.fsencode(folder / socket_name)) <= SOCKET_PATH_LIMIT:
         return folder
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]

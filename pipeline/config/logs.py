@@ -14,7 +14,10 @@ CREDENTIALS = [
     # Tokens by their prefix: ours, RunPod's, Hugging Face's.
     (re.compile(r"\b(stk|rpa|hf)_[A-Za-z0-9_-]{6,}"), rf"\1_{BLOT}"),
     # Signed addresses, ours and an object store's.
-    (re.compile(r"(?i)([?&](?:[\w-]*signature|sig|token|x-amz-credential|x-amz-security-token)=)[^&\s\"'<>]+"), rf"\1{BLOT}"),
+    (
+        re.compile(r"(?i)([?&](?:[\w-]*signature|sig|token|x-amz-credential|x-amz-security-token)=)[^&\s\"'<>]+"),
+        rf"\1{BLOT}",
+    ),
     (re.compile(r"(/sign-in/once/|/files/[\w-]+/)[^/\s\"'<>]{12,}"), rf"\1{BLOT}"),
     # Passwords inside addresses.
     (re.compile(r"(\b[a-z][a-z0-9+]*://[^\s:/@]*:)[^\s@/]+@"), rf"\1{BLOT}@"),

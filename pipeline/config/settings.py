@@ -1,4 +1,4 @@
-"""Django's settings. Every value that an installation may set comes from an environment variable: see docs/settings.md."""
+"""Django's settings. What an installation may set comes from environment variables: see docs/settings.md."""
 
 from __future__ import annotations
 
@@ -308,9 +308,7 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "pipeline.api.errors.problem_handler",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_PAGINATION_CLASS": "pipeline.api.pagination.Pages",
-    "DEFAULT_PARSER_CLASSES": ["pipeline.api.parsers.StrictJSONParser", "rest_framework.parsers.MultiPartParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "pipeline.api.errors.problem_handler",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
     "NUM_PROXIES": 1 if STOKER_TRUST_PROXY else 0,
     "COERCE_DECIMAL_TO_STRING": False,
@@ -326,7 +324,7 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "pipeline.api.schema.with_problems"],
-    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "pipeline.api.schema.with_problems"],
+    "ENUM_NAME_OVERRIDES": {"JobStatus": "pipeline.states.JobStatus", "DatasetStatus": "datasets.models.Status"},
 }
 UNFOLD = {"SITE_TITLE": "Stoker", "SITE_HEADER": "Stoker", "SITE_SYMBOL": "local_fire_department"}
 

@@ -37,8 +37,9 @@ APPLICATION = "pipeline.config.asgi:application"
 
 
 class Stack:
-    """The product on the folder `home`, answering on `host`:`port`. `tell(name, line)` gets every line that a process prints.
+    """The product on the folder `home`, answering on `host`:`port`.
 
+    `tell(name, line)` gets every line that a process prints, on a thread of its own.
     `environment` (default: this process's) is what the processes get, with the place and address of this stack put in.
     Raises Refused, from `start`, with a sentence when the folder or the port is taken or a service does not come up.
     """
@@ -96,7 +97,7 @@ class Stack:
         self._keeper.start()
 
     def wait_ready(self, timeout: float = READY_SECONDS) -> None:
-        """Return when the web part answers and sees its database. Raises Refused with its last lines when it does not."""
+        """Return when the web part answers and sees its database. Raises Refused with its last lines otherwise."""
         deadline = time.monotonic() + timeout
         web = next(child for name, child in self.children.items() if name.startswith("web"))
         while True:
@@ -111,7 +112,7 @@ class Stack:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """Stop everything in order. Trainings that were started on this machine go on and report when the product is back."""
+        """Stop everything in order. Trainings on this machine go on and report when the product is back."""
         self._stopping.set()
         if self._keeper is not None:
             self._keeper.join()
@@ -134,7 +135,7 @@ class Stack:
         self.children[name].send(number)
 
     def manage(self, *arguments: str, timeout: float = PREPARE_SECONDS) -> str:
-        """Run a `manage.py` command on this stack and return what it printed. Raises Refused with its words when it fails."""
+        """Run a `manage.py` command on this stack and return its output. Raises Refused with its words when it fails."""
         done = subprocess.run(
             [sys.executable, str(ROOT / "manage.py"), *arguments],
             cwd=ROOT,
@@ -168,7 +169,8 @@ class Stack:
             self._lock.close()
             self._lock = None
             raise Refused(
-                f"Stoker already runs on {self.home} ({where}). Stop it first, or choose another folder with STOKER_HOME."
+                f"Stoker already runs on {self.home} ({where}). Stop it first, or choose another folder "
+                "with STOKER_HOME."
             ) from None
         self._lock.truncate(0)
         self._lock.write(f"{self.url}, process {os.getpid()}\n")
@@ -263,7 +265,9 @@ class Stack:
 
     def _stop_children(self) -> None:
         # Beat first: what it would still send, nobody would do.
-        for name in sorted(self.children, key=lambda name: ("beat", "worker").index(name) if name in ("beat", "worker") else 2):
+        for name in sorted(
+            self.children, key=lambda name: ("beat", "worker").index(name) if name in ("beat", "worker") else 2
+        ):
             self.children[name].send(signal.SIGTERM)
         deadline = time.monotonic() + GRACE_SECONDS
         while not all(child.ended() for child in self.children.values()):

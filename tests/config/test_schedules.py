@@ -23,7 +23,8 @@ def test_no_schedule_goes_by_the_clock_on_the_wall():
     assert not ClockedSchedule.objects.exists()
 
 
-@pytest.mark.django_db
+# Beat closes and opens connections as it likes, which a test inside a transaction does not survive.
+@pytest.mark.django_db(transaction=True)
 def test_beat_itself_adds_nothing(celery_app_of_the_product):
     from django_celery_beat.schedulers import DatabaseScheduler
 

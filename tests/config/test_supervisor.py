@@ -1,6 +1,5 @@
 """The product as one thing to start and stop, with real processes."""
 
-import os
 import re
 import signal
 import socket
@@ -99,7 +98,8 @@ def own_stack():
     environment = {**OUTSIDE, "STOKER_HOME": str(home), "PORT": str(free_port())}
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "manage.py"), "stack"],
-        cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=ROOT, env=environment, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     said = []
     for line in process.stdout:
@@ -200,8 +200,9 @@ def test_manage_commands_start_the_database_for_their_duration():
 )
 def test_a_refused_setting_is_one_sentence_and_no_traceback(tmp_path, variable, value, sentence):
     environment = {**OUTSIDE, "STOKER_HOME": str(tmp_path), variable: value}
-    done = subprocess.run([sys.executable, str(ROOT / "manage.py"), "check"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "manage.py"), "check"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
-    assert os.environ.get("STOKER_HOME") != str(tmp_path)
