@@ -166,8 +166,12 @@ class Run:
             found = members(self)
             victims = [process for process in found if process.pid != watcher.get("pid")]
             for process in victims or (found if killing_for > RECORDING_SECONDS else []):
-                with contextlib.suppress(psutil.NoSuchProcess):
+                try:
                     process.kill()
+                except psutil.NoSuchProcess:
+                    continue
+                except psutil.AccessDenied as error:
+                    raise PermissionError(f"process {process.pid} of {self.name} belongs to another user") from error
             if not victims:
                 return
             psutil.wait_procs(victims, timeout=0.1)

@@ -31,6 +31,7 @@ NOTE_OUT_OF_MEMORY = "out_of_memory"
 
 CAP_GRACE_SECONDS = 60  # between SIGTERM and SIGKILL when the time limit has passed
 SWEEP_SECONDS = 5.0  # how long to look for processes the program left behind
+_ENDINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -71,8 +72,9 @@ def main(run_dir: str) -> None:
     os.setsid()
     os.umask(0o077)
     os.chdir(run_dir)
-    for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(ignored, signal.SIG_IGN)  # it ends when the program has ended, and not before
+    # It ends when the program has ended, and not before. Blocked and not ignored: a SIGTERM that meets the forked child
+    # before it has become the program must wait there, and not be lost.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
     _write(SUPERVISOR_FILE, identity(os.getpid()))
     _adopt_orphans()
     with open(RECORD_FILE, encoding="utf-8") as file:
@@ -104,7 +106,7 @@ def _become(record: dict[str, Any]) -> NoReturn:
     command = record["command"]
     try:
         os.setpgid(0, 0)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGXFSZ):
+        for number in (*_ENDINGS, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:

@@ -50,6 +50,8 @@ class Plan:
     scheduler: str
     warmup_steps: int
     memory_gb: float  # used on one GPU
+    first_loss: float
+    last_loss: float
     fault: Fault | None = None
 
     @property
@@ -120,6 +122,8 @@ def plan(
         scheduler=str(hyperparameters.get("lr_scheduler_type", "cosine")),
         warmup_steps=min(total, math.ceil(warmup * total) if warmup < 1 else int(warmup)),
         memory_gb=min(billions * bytes_per_weight + 1.5 + 0.4 * per_gpu, gpu_memory_gb * 0.92),
+        first_loss=2.6 + 0.25 * _noise(seed, 0, 7),
+        last_loss=0.8 + 0.08 * _noise(seed, 0, 8),
         fault=fault,
     )
 
@@ -227,10 +231,8 @@ def point(plan: Plan, step: int) -> dict[str, float]:
 
 
 def smooth_loss(plan: Plan, step: int) -> float:
-    """Falls exponentially from about 2.6 to about 0.8; the ends differ between seeds."""
-    start = 2.6 + 0.25 * _noise(plan.seed, 0, 7)
-    floor = 0.8 + 0.08 * _noise(plan.seed, 0, 8)
-    return floor + (start - floor) * math.exp(-4.5 * step / plan.total_steps)
+    """Falls exponentially from the plan's first loss to its last one."""
+    return plan.last_loss + (plan.first_loss - plan.last_loss) * math.exp(-4.5 * step / plan.total_steps)
 
 
 def learning_rate(plan: Plan, step: int) -> float:

@@ -25,7 +25,12 @@ def command(harness: Harness, action: str, name: str, die_at: str = "") -> list[
     """`die_at` is a function ("os.rename") at whose first call the child is killed by SIGKILL."""
     request = dataclasses.asdict(harness.lasting(name))
     task = {"settings": harness.django_settings(), "path": harness.path, "action": action}
-    return [sys.executable, "-m", "tests.pipeline.providers.child", json.dumps(task | {"request": request, "die_at": die_at})]
+    return [
+        sys.executable,
+        "-m",
+        "tests.pipeline.providers.child",
+        json.dumps(task | {"request": request, "die_at": die_at}),
+    ]
 
 
 def run_child(harness: Harness, action: str, name: str, *, die_at: str = "") -> dict[str, Any]:
@@ -67,6 +72,9 @@ def main(task: dict[str, Any]) -> None:
             signal.pause()
         case "observe":
             machine = provider.observe([ref])[ref.name]
+        case "stop":
+            provider.stop(ref)
+            machine = provider.observe([ref])[ref.name]
         case "end":
 
             def gone() -> bool:
@@ -81,8 +89,10 @@ def main(task: dict[str, Any]) -> None:
 
 
 def _die_at(where: str) -> None:
-    module, _, function = where.rpartition(".")
-    owner = sys.modules[module]
+    module, *path, function = where.split(".")
+    owner: Any = sys.modules[module]
+    for name in path:
+        owner = getattr(owner, name)
 
     def die(*_: object, **__: object) -> None:
         os.kill(os.getpid(), signal.SIGKILL)

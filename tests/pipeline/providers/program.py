@@ -1,4 +1,4 @@
-"""A stand-in for the training program. The first word says how it behaves. Standard library only, starts in milliseconds."""
+"""A stand-in for the training program that starts in milliseconds. The first word says how it behaves."""
 
 from __future__ import annotations
 
@@ -24,27 +24,25 @@ def stay() -> None:
         signal.pause()
 
 
-def obey(*_: object) -> None:
-    put("checkpoint", "saved")
-    sys.exit(75)
-
-
 def main(mode: str, *words: str) -> None:
     print(f"started {os.getpid()}", flush=True)
     match mode:
         case "obey":
-            signal.signal(signal.SIGTERM, obey)
-            stay()
+            # Blocked and waited for: a handler that runs just before pause() would leave the pause for ever.
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+            put("ready", str(os.getpid()))
+            signal.sigwait([signal.SIGTERM])
+            put("checkpoint", "saved")
+            sys.exit(75)
         case "ignore":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             stay()
         case "count":  # how often SIGTERM comes
-
-            def count(*_: object) -> None:
-                put("terms", "x" + ((WORK / "terms").read_text() if (WORK / "terms").exists() else ""))
-
-            signal.signal(signal.SIGTERM, count)
-            stay()
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+            put("ready", str(os.getpid()))
+            for times in range(1, 100):
+                signal.sigwait([signal.SIGTERM])
+                put("terms", "x" * times)
         case "die":  # of a signal, without the default handlers in the way
             os.kill(os.getpid(), int(words[0]))
             signal.pause()

@@ -1,0 +1,471 @@
+"""The local provider: what becomes of a run when it, its supervisor or its creator is killed or misbehaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pipeline.providers.base import Machine, MachineRef, MachineState, NoCapacity, Provider, Refused
+from pipeline.providers.local import LocalProvider
+from pipeline.providers.local.processes import members
+from pipeline.providers.local.run import Run
+from tests.pipeline.providers.child import KILLED, ROOT, command, run_child
+from tests.pipeline.providers.harness import PRICE, TOKEN
+from tests.pipeline.providers.local_harness import LocalHarness, program
+from tests.waiting import until
+
+
+@pytest.fixture
+def local(settings: Any, tmp_path: Path) -> Iterator[LocalHarness]:
+    home = tmp_path / "home"
+    home.mkdir()
+    harness = LocalHarness(settings, home)
+    yield harness
+    harness.close()
+    for name in harness.names:  # the supervisor itself ends a moment after it wrote the exit code
+        until(lambda name=name: not members(run_of(harness, name)), 5, "the last process to end")
+
+
+def run_of(local: LocalHarness, name: str) -> Run:
+    return Run(local.home / "runs" / name)
+
+
+def look(local: LocalHarness, name: str) -> Machine:
+    return local.provider().observe([MachineRef(name)])[name]
+
+
+def gone(local: LocalHarness, name: str) -> Machine:
+    def ended() -> Machine | None:
+        machine = look(local, name)
+        return machine if machine.state is MachineState.GONE else None
+
+    return until(ended, 15, "the run to be gone")
+
+
+def ready(local: LocalHarness, name: str, file: str = "ready") -> str:
+    """What the test program wrote when it had reached a point."""
+    path = run_of(local, name).work_dir / file
+    until(path.exists, 15, f"{file} of the program")
+    return path.read_text()
+
+
+def pid_in(local: LocalHarness, name: str, file: str) -> int:
+    return int(json.loads((run_of(local, name).path / file).read_text())["pid"])
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not is_alive(pid), 10, f"process {pid} to die")
+
+
+def test_it_fulfils_the_protocol() -> None:
+    provider: Provider = LocalProvider()
+    assert provider.runs_program
+    assert provider.stop_is_graceful
+
+
+class TestEnd:
+    @pytest.mark.parametrize(
+        ("words", "code", "said"),
+        [
+            (("exit", "0"), 0, "exit code 0 (completed)"),
+            (("exit", "11"), 11, "exit code 11 (out_of_memory)"),
+            (("exit", "3"), 3, "exit code 3 at"),
+            (("die", "9"), 137, "signal 9 (SIGKILL)"),
+            (("die", "15"), 143, "signal 15 (SIGTERM)"),
+        ],
+    )
+    def test_the_exit_code_is_told(self, local: LocalHarness, words: tuple[str, ...], code: int, said: str) -> None:
+        machine = gone(local, local.start(*words))
+        assert machine.exit_code == code
+        assert said in machine.detail
+        assert machine.outcome is None
+
+    def test_a_program_that_does_not_exist_ends_with_127_and_says_so(self, local: LocalHarness) -> None:
+        local.settings.STOKER_LOCAL_COMMAND = ["/nonexistent/python", "x"]
+        name = local.new_name()
+        local.provider().create(local.request(name))
+        machine = gone(local, name)
+        assert machine.exit_code == 127
+        assert "/nonexistent/python" in machine.output_tail
+
+    def test_the_tail_of_the_output_has_no_secret_and_thirty_lines(self, local: LocalHarness) -> None:
+        lines = [f"line {i}" for i in range(50)]
+        leaks = ["Authorization: Bearer abcdefgh12345678", "progress 1\rprogress 2", "hf_abcdefghijklmnop"]
+        tail = gone(local, local.start("print", *lines, *leaks)).output_tail
+        assert TOKEN not in tail
+        assert "abcdefgh" not in tail
+        assert tail.splitlines()[-1] == "token is [hidden]"
+        assert "progress 2" in tail
+        assert "progress 1" not in tail
+        assert "line 49" in tail
+        assert "line 19" not in tail
+        assert len(tail.splitlines()) <= 31
+
+    def test_a_process_that_the_program_leaves_behind_is_ended_with_it(self, local: LocalHarness) -> None:
+        name = local.start("orphan")
+        child = int(ready(local, name, "child"))
+        assert gone(local, name).exit_code == 0
+        assert not is_alive(child)
+
+    def test_a_run_past_its_cap_is_ended_when_neither_program_nor_server_does_it(
+        self, local: LocalHarness, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("pipeline.providers.local.provider.CAP_MARGIN_SECONDS", 0)
+        name = local.new_name()
+        local.provider().create(local.request(name, max_seconds=1))
+        assert "Its time limit had passed." in gone(local, name).detail
+
+    def test_a_kill_for_want_of_memory_is_told_as_such(self, local: LocalHarness) -> None:
+        name = local.start("die", "9")
+        gone(local, name)
+        path = run_of(local, name).path / "exit.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"note": "out_of_memory"}))
+        machine = look(local, name)
+        assert (machine.outcome, machine.reason, machine.exit_code) == ("failed", "out_of_memory", 137)
+
+
+class TestStop:
+    def test_the_program_may_save_its_checkpoint(self, local: LocalHarness) -> None:
+        name = local.start("obey")
+        ready(local, name)
+        local.end(name)
+        assert look(local, name).exit_code == 75
+        assert (run_of(local, name).work_dir / "checkpoint").exists()
+
+    def test_a_stop_in_the_moment_of_the_start_is_not_lost(self, local: LocalHarness) -> None:
+        for _ in range(8):
+            name = local.start("obey")
+            path = run_of(local, name).path
+            until((path / "program.json").exists, 10, "the program's process")
+            local.provider().stop(MachineRef(name))
+            assert gone(local, name).exit_code in (75, 143)
+
+    def test_the_supervisor_holds_signals_back_instead_of_ignoring_them(self, local: LocalHarness) -> None:
+        """An ignored SIGTERM would be lost in the forked child that has not become the program yet."""
+        name = local.start("obey")
+        ready(local, name)
+        term = 1 << (signal.SIGTERM - 1)
+        status = Path(f"/proc/{pid_in(local, name, 'supervisor.json')}/status").read_text()
+        masks = dict(line.split(":\t") for line in status.splitlines() if line.startswith("Sig"))
+        assert int(masks["SigBlk"], 16) & term
+        assert not int(masks["SigIgn"], 16) & term
+
+    def test_it_is_asked_once_however_often_stop_is_called(self, local: LocalHarness) -> None:
+        name = local.start("count")
+        ready(local, name)
+        for _ in range(5):
+            local.provider().stop(MachineRef(name))
+        until((run_of(local, name).work_dir / "terms").exists, 10, "the first SIGTERM")
+        for _ in range(5):
+            local.provider().stop(MachineRef(name))
+        assert local.state(name) is MachineState.RUNNING
+        local.end(name, force=True)
+        assert (run_of(local, name).work_dir / "terms").read_text() == "x"
+
+    def test_after_the_grace_it_is_killed(self, local: LocalHarness) -> None:
+        local.settings.STOKER_LOCAL_STOP_GRACE_SECONDS = 0.5
+        name = local.start("ignore")
+        ready(local, name)
+        started = time.monotonic()
+        local.end(name)
+        assert time.monotonic() - started >= 0.5
+        assert look(local, name).exit_code == 137
+
+    def test_the_grace_counts_from_the_first_call_of_any_process(self, local: LocalHarness) -> None:
+        name = local.start("ignore")
+        ready(local, name)
+        run_child(local, "stop", name)
+        assert local.state(name) is MachineState.RUNNING
+        order = run_of(local, name).path / "stop.json"
+        order.write_text(json.dumps({"monotonic": time.monotonic() - 61}))
+        local.end(name)
+
+    def test_force_needs_no_grace(self, local: LocalHarness) -> None:
+        name = local.start("ignore")
+        ready(local, name)
+        local.end(name, force=True, timeout=5)
+        assert look(local, name).exit_code == 137
+
+    def test_force_reaches_a_grandchild_in_a_session_of_its_own(self, local: LocalHarness) -> None:
+        name = local.start("family")
+        child = int(ready(local, name, "child"))
+        local.end(name, force=True)
+        assert not is_alive(child)
+
+    def test_a_stop_before_the_start_starts_nothing(self, local: LocalHarness) -> None:
+        """The creator died after it made the directory and before the supervisor read the order."""
+        name = local.new_name()
+        run_child(local, "create", name, die_at="subprocess.Popen")
+        path = run_of(local, name).path
+        (path / "stop.json").write_text('{"monotonic": 0}')
+        supervisor = ROOT / "pipeline" / "providers" / "local" / "supervisor.py"
+        subprocess.run([sys.executable, "-I", "-S", str(supervisor), str(path)], check=True, timeout=20)
+        until((path / "exit.json").exists, 10, "the supervisor's verdict")
+        machine = look(local, name)
+        assert "stopped before its program was started" in machine.detail
+        assert machine.exit_code is None
+        assert not (path / "program.json").exists()
+
+
+class TestKilledCreator:
+    def test_before_the_directory_appears_nothing_is_left(self, local: LocalHarness) -> None:
+        name = local.new_name()
+        assert run_child(local, "create", name, die_at="os.rename") == {"exit_code": KILLED}
+        assert local.state(name) is None
+        assert local.provider().free_slots() == 2
+        assert list((local.home / "runs").glob(".new-*"))
+        local.provider().create(local.lasting(name))
+        ready(local, name)
+        assert not list((local.home / "runs").glob(".new-*"))
+
+    def test_before_the_process_exists_it_is_seen_that_nothing_started(self, local: LocalHarness) -> None:
+        name = local.new_name()
+        run_child(local, "create", name, die_at="subprocess.Popen")
+        machine = look(local, name)
+        assert machine.state is MachineState.GONE
+        assert "never started" in machine.detail
+        assert local.provider().free_slots() == 2
+        assert local.provider().inventory() == []
+        assert local.provider().create(local.lasting(name)).state is MachineState.GONE
+
+    def test_after_the_process_exists_the_run_is_found_and_not_started_again(self, local: LocalHarness) -> None:
+        name = local.new_name()
+        run_child(local, "create", name, die_at="subprocess.Popen.wait")
+        ready(local, name)
+        assert local.state(name) is MachineState.RUNNING
+        local.provider().create(local.lasting(name))
+        assert (run_of(local, name).path / "output.log").read_text().count("started") == 1
+
+    def test_killing_its_whole_process_group_does_not_reach_the_run(self, local: LocalHarness) -> None:
+        name = local.new_name()
+        words = command(local, "create and stay", name)
+        with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True) as creator:
+            assert creator.stdout is not None
+            assert creator.stdout.readline() == b"created\n"
+            pid = int(ready(local, name))
+            os.killpg(creator.pid, signal.SIGTERM)
+            os.killpg(creator.pid, signal.SIGKILL)
+        assert local.state(name) is MachineState.RUNNING
+        assert is_alive(pid)
+        assert os.getsid(pid) != creator.pid
+
+    def test_an_empty_directory_of_that_name_is_no_run(self, local: LocalHarness) -> None:
+        name = local.new_name()
+        (local.home / "runs" / name).mkdir(parents=True)
+        assert local.state(name) is None
+        local.provider().create(local.lasting(name))
+        ready(local, name)
+
+    def test_a_directory_of_that_name_without_a_run_is_gone_and_not_starting_for_ever(
+        self, local: LocalHarness
+    ) -> None:
+        name = local.new_name()
+        (local.home / "runs" / name / "work").mkdir(parents=True)
+        machine = look(local, name)
+        assert machine.state is MachineState.GONE
+        assert "never started" in machine.detail
+
+
+class TestKilledSupervisor:
+    def test_the_program_lives_on_and_is_seen_running(self, local: LocalHarness) -> None:
+        name = local.start("obey")
+        pid = int(ready(local, name))
+        kill(pid_in(local, name, "supervisor.json"))
+        machine = look(local, name)
+        assert machine.state is MachineState.RUNNING
+        assert "supervisor is dead" in machine.detail
+        assert local.provider().free_slots() == 1
+        assert [m.name for m in local.provider().inventory()] == [name]
+        local.end(name)
+        assert not is_alive(pid)
+        assert (run_of(local, name).work_dir / "checkpoint").exists()
+
+    def test_both_dead_is_gone_without_an_exit_code(self, local: LocalHarness) -> None:
+        name = local.start("obey")
+        pid = int(ready(local, name))
+        kill(pid_in(local, name, "supervisor.json"))
+        kill(pid)
+        machine = gone(local, name)
+        assert machine.exit_code is None
+        assert "left no exit code" in machine.detail
+
+    def test_what_the_dead_program_left_behind_is_seen_and_ended(self, local: LocalHarness) -> None:
+        name = local.start("family")
+        child = int(ready(local, name, "child"))
+        kill(pid_in(local, name, "supervisor.json"))
+        kill(pid_in(local, name, "program.json"))
+        assert local.state(name) is MachineState.EXITED
+        assert [m.name for m in local.provider().inventory()] == [name]
+        local.end(name)
+        assert not is_alive(child)
+
+    def test_a_frozen_supervisor_cannot_keep_the_run_alive(
+        self, local: LocalHarness, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("pipeline.providers.local.run.RECORDING_SECONDS", 0.2)
+        name = local.start("ignore")
+        ready(local, name)
+        os.kill(pid_in(local, name, "supervisor.json"), signal.SIGSTOP)
+        local.end(name, force=True)
+
+
+class TestIdentity:
+    def test_a_reused_process_id_is_neither_taken_for_the_run_nor_killed(self, local: LocalHarness) -> None:
+        name = local.start("obey")
+        pid = int(ready(local, name))
+        kill(pid_in(local, name, "supervisor.json"))
+        kill(pid)
+        with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as innocent:
+            for file in ("supervisor.json", "program.json"):
+                path = run_of(local, name).path / file
+                path.write_text(json.dumps(json.loads(path.read_text()) | {"pid": innocent.pid}))
+            assert look(local, name).state is MachineState.GONE
+            local.provider().stop(MachineRef(name), force=True)
+            run_of(local, name).kill()
+            run_of(local, name).ask_to_end()
+            assert is_alive(innocent.pid)
+            innocent.kill()
+
+    def test_after_a_restart_of_the_machine_the_run_is_gone(self, local: LocalHarness) -> None:
+        name = local.start("obey")
+        pid = int(ready(local, name))
+        kill(pid_in(local, name, "supervisor.json"))
+        kill(pid)
+        path = run_of(local, name).path / "run.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"boot_id": "an-earlier-boot"}))
+        machine = look(local, name)
+        assert machine.state is MachineState.GONE
+        assert "machine was restarted" in machine.detail
+        assert machine.exit_code is None
+
+    def test_torn_files_raise_nothing(self, local: LocalHarness) -> None:
+        """As a power cut leaves them."""
+        name = local.start("exit", "0")
+        gone(local, name)
+        for file in ("run.json", "supervisor.json", "program.json", "exit.json"):
+            (run_of(local, name).path / file).write_bytes(b"")
+        assert gone(local, name).exit_code is None
+
+
+class TestSlots:
+    def test_from_several_processes_at_once_no_slot_is_taken_twice(self, local: LocalHarness) -> None:
+        names = [local.new_name() for _ in range(5)]
+        creators = [
+            subprocess.Popen(command(local, "create", name), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+            for name in names
+        ]
+        answers = [json.loads(creator.communicate(timeout=60)[0].splitlines()[-1])["state"] for creator in creators]
+        assert answers.count("no capacity") == 3
+        assert len(local.provider().inventory()) == 2
+        assert local.provider().free_slots() == 0
+
+    def test_slots_of_ended_runs_are_free(self, local: LocalHarness) -> None:
+        for _ in range(3):
+            gone(local, local.start("exit", "0"))
+        assert local.provider().free_slots() == 2
+
+    def test_a_lower_limit_lets_running_ones_go_on(self, local: LocalHarness) -> None:
+        names = sorted([local.create(), local.create()])
+        local.settings.STOKER_LOCAL_SLOTS = 1
+        assert local.provider().free_slots() == 0
+        assert [m.name for m in local.provider().inventory()] == names
+        with pytest.raises(NoCapacity):
+            local.create()
+
+    def test_no_slots_at_all_switch_the_provider_off(self, local: LocalHarness) -> None:
+        local.settings.STOKER_LOCAL_SLOTS = 0
+        assert list(local.provider().offers()) == []
+        with pytest.raises(Refused, match="STOKER_LOCAL_SLOTS"):
+            local.create()
+
+
+class TestSecrets:
+    def test_the_token_is_in_no_command_line(self, local: LocalHarness) -> None:
+        name = local.start("family")
+        ready(local, name, "child")
+        lines = [" ".join(process.cmdline()) for process in members(run_of(local, name))]
+        assert len(lines) == 3
+        assert not any(TOKEN in line for line in lines)
+
+    def test_the_token_is_in_no_file(self, local: LocalHarness) -> None:
+        name = local.start("obey")
+        ready(local, name)
+        files = [path for path in local.home.rglob("*") if path.is_file()]
+        assert len(files) >= 5
+        assert not any(TOKEN.encode() in path.read_bytes() for path in files)
+
+    def test_only_the_owner_can_enter_the_directory(self, local: LocalHarness) -> None:
+        name = local.start("obey")
+        for path in (local.home / "runs", local.home / "runs" / name, run_of(local, name).work_dir):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o700
+
+    def test_the_environment_is_a_short_list(self, local: LocalHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+        for variable in ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "AWS_SECRET_ACCESS_KEY", "DJANGO_SETTINGS_MODULE"):
+            monkeypatch.setenv(variable, "postgres://secret")
+        monkeypatch.setenv("HF_HOME", "/models/hf")
+        name = local.start("environment")
+        seen = json.loads(ready(local, name, "environment"))
+        assert "postgres://secret" not in seen.values()
+        assert seen["JOB_TOKEN"] == TOKEN
+        assert seen["JOB_ID"] == "job"
+        assert seen["HF_HOME"] == "/models/hf"
+        assert seen["OMP_WAIT_POLICY"] == "passive"
+        assert seen["STOKER_WORK_DIR"] == str(run_of(local, name).work_dir)
+        assert seen["STOKER_MODELS_DIR"] == str(local.home / "models")
+        assert seen["PATH"]
+        assert ready(local, name, "cwd") == str(run_of(local, name).work_dir)
+
+
+class TestProgram:
+    def test_the_real_archive_is_built_for_each_run(self, local: LocalHarness) -> None:
+        """Without the variables it needs the training program ends with its own code for that."""
+        local.settings.STOKER_LOCAL_COMMAND = None
+        name = local.new_name()
+        local.provider().create(local.request(name, environment={}))
+        machine = gone(local, name)
+        assert (run_of(local, name).path / "training.pyz").exists()
+        assert machine.exit_code == 2, machine.output_tail
+
+    def test_a_missing_trainer_is_said_in_the_offer_and_refused(self, local: LocalHarness) -> None:
+        local.settings.STOKER_LOCAL_COMMAND = None
+        local.settings.STOKER_TRAINER_PYTHON = "/nonexistent/bin/python"
+        offer = local.provider().offers()[0]
+        assert offer.available == 0
+        assert "/nonexistent/bin/python" in offer.note
+        with pytest.raises(Refused, match="not installed"):
+            local.provider().create(local.request(local.new_name()))
+
+    def test_the_price_is_that_of_the_settings(self, local: LocalHarness) -> None:
+        assert local.provider().offers()[0].price_per_hour == PRICE
+        assert look(local, local.create()).price_per_hour == PRICE
+
+    def test_create_returns_at_once(self, local: LocalHarness) -> None:
+        def seconds() -> float:
+            local.settings.STOKER_LOCAL_COMMAND = program("exit", "0")
+            name = local.new_name()
+            started = time.monotonic()
+            local.provider().create(local.request(name))
+            took = time.monotonic() - started
+            gone(local, name)
+            return took
+
+        assert min(seconds() for _ in range(5)) < 0.3
