@@ -7,4 +7,7 @@ class NotificationsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from notifications import signals  # noqa: F401 - importing connects them
+        from notifications import signals, topics  # noqa: F401 - importing connects the signals
+        from pipeline.live.topics import register
+
+        register("notifications", topics.snapshot)

@@ -1,4 +1,4 @@
-"""From events of jobs to notifications: the outbox is `JobEvent.notified_at`, so nothing is lost and nothing told twice."""
+"""From events of jobs to notifications. The outbox is `JobEvent.notified_at`: nothing is lost, nothing told twice."""
 
 from __future__ import annotations
 

@@ -24,8 +24,20 @@ class BaseModel:
 
 
 CATALOGUE: tuple[BaseModel, ...] = (
-    BaseModel("HuggingFaceTB/SmolLM2-135M-Instruct", "SmolLM2 135M Instruct", 134_515_008, "Apache-2.0", "Trains on a CPU; for trying things out."),
-    BaseModel("HuggingFaceTB/SmolLM2-360M-Instruct", "SmolLM2 360M Instruct", 361_821_120, "Apache-2.0", "Small enough for a CPU with patience."),
+    BaseModel(
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "SmolLM2 135M Instruct",
+        134_515_008,
+        "Apache-2.0",
+        "Trains on a CPU; for trying things out.",
+    ),
+    BaseModel(
+        "HuggingFaceTB/SmolLM2-360M-Instruct",
+        "SmolLM2 360M Instruct",
+        361_821_120,
+        "Apache-2.0",
+        "Small enough for a CPU with patience.",
+    ),
     BaseModel("HuggingFaceTB/SmolLM2-1.7B-Instruct", "SmolLM2 1.7B Instruct", 1_711_376_384, "Apache-2.0"),
     BaseModel("Qwen/Qwen2.5-0.5B-Instruct", "Qwen2.5 0.5B Instruct", 494_032_768, "Apache-2.0"),
     BaseModel("Qwen/Qwen2.5-1.5B-Instruct", "Qwen2.5 1.5B Instruct", 1_543_714_304, "Apache-2.0"),
@@ -35,13 +47,19 @@ CATALOGUE: tuple[BaseModel, ...] = (
     BaseModel("Qwen/Qwen3-4B", "Qwen3 4B", 4_022_468_096, "Apache-2.0"),
     BaseModel("Qwen/Qwen3-8B", "Qwen3 8B", 8_190_735_360, "Apache-2.0"),
     BaseModel("TinyLlama/TinyLlama-1.1B-Chat-v1.0", "TinyLlama 1.1B Chat", 1_100_048_384, "Apache-2.0"),
-    BaseModel("meta-llama/Llama-3.2-1B-Instruct", "Llama 3.2 1B Instruct", 1_235_814_400, "Llama 3.2 Community", gated=True),
-    BaseModel("meta-llama/Llama-3.2-3B-Instruct", "Llama 3.2 3B Instruct", 3_212_749_824, "Llama 3.2 Community", gated=True),
-    BaseModel("meta-llama/Llama-3.1-8B-Instruct", "Llama 3.1 8B Instruct", 8_030_261_248, "Llama 3.1 Community", gated=True),
+    BaseModel(
+        "meta-llama/Llama-3.2-1B-Instruct", "Llama 3.2 1B Instruct", 1_235_814_400, "Llama 3.2 Community", gated=True
+    ),
+    BaseModel(
+        "meta-llama/Llama-3.2-3B-Instruct", "Llama 3.2 3B Instruct", 3_212_749_824, "Llama 3.2 Community", gated=True
+    ),
+    BaseModel(
+        "meta-llama/Llama-3.1-8B-Instruct", "Llama 3.1 8B Instruct", 8_030_261_248, "Llama 3.1 Community", gated=True
+    ),
     BaseModel("mistralai/Mistral-7B-Instruct-v0.3", "Mistral 7B Instruct v0.3", 7_248_023_552, "Apache-2.0"),
     BaseModel("google/gemma-3-1b-it", "Gemma 3 1B", 999_885_952, "Gemma terms", gated=True),
     BaseModel("microsoft/Phi-3.5-mini-instruct", "Phi-3.5 mini", 3_821_079_552, "MIT"),
-)  # fmt: skip
+)
 
 
 def base_models() -> list[BaseModel]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 import django_filters
@@ -15,6 +16,7 @@ from rest_framework.viewsets import GenericViewSet
 from notifications import services
 from notifications.api.serializers import NotificationSerializer, UnreadSerializer
 from notifications.models import Kind, Notification
+from pipeline.api.pagination import Pages
 
 
 class NotificationFilter(django_filters.FilterSet):
@@ -27,19 +29,34 @@ class NotificationFilter(django_filters.FilterSet):
         fields: tuple[str, ...] = ()
 
 
+class PagesWithUnread(Pages):
+    """Says beside each page how many are unread: what the bell shows."""
+
+    def get_paginated_response(self, data: Any) -> Response:
+        answer = super().get_paginated_response(data)
+        answer.data["unread"] = Notification.objects.for_user(self.request.user).unread().count()
+        return answer
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        envelope = super().get_paginated_response_schema(schema)
+        envelope["properties"]["unread"] = {"type": "integer", "description": "Of all your notifications."}
+        return envelope
+
+
 @extend_schema_view(list=extend_schema(summary="Your notifications, newest first"))
 class NotificationViewSet(ListModelMixin, GenericViewSet[Notification]):
     queryset = Notification.objects.none()
     serializer_class = NotificationSerializer
     filter_backends = [DjangoFilterBackend]
     filterset_class = NotificationFilter
+    pagination_class = PagesWithUnread
 
     def get_queryset(self) -> QuerySet[Notification]:
         return Notification.objects.for_user(self.request.user).order_by("-created_at", "id")
 
     @extend_schema(summary="How many you have not read", responses=UnreadSerializer)
     def unread(self, request: Request) -> Response:
-        return Response({"unread": self.get_queryset().filter(read_at=None).count()})
+        return Response({"unread": Notification.objects.for_user(request.user).unread().count()})
 
     @extend_schema(summary="Mark one as read", request=None, responses=NotificationSerializer)
     def read(self, request: Request, notification_id: UUID) -> Response:

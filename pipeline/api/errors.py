@@ -29,7 +29,12 @@ NOT_FOUND = "There is no such thing here, or it is not yours."
 
 
 def problem(
-    status: int, code: str, detail: str, *, errors: list[dict[str, Any]] | None = None, headers: dict[str, str] | None = None
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    errors: list[dict[str, Any]] | None = None,
+    headers: dict[str, str] | None = None,
 ) -> Response:
     body = {
         "type": "about:blank",
@@ -60,7 +65,9 @@ def _refused_by_service(error: Exception) -> Response | None:
         case UnknownProvider():
             return problem(400, "unknown_provider", str(error))
         case ProviderError():
-            return problem(503, "provider_unavailable", f"{error} Try again in a minute.", headers={"Retry-After": "60"})
+            return problem(
+                503, "provider_unavailable", f"{error} Try again in a minute.", headers={"Retry-After": "60"}
+            )
     return None
 
 
@@ -80,7 +87,9 @@ def _refused_by_django(error: Exception) -> Response | None:
         case DataError():
             return problem(400, "out_of_range", "A value is larger than can be stored.")
         case OperationalError():
-            return problem(503, "busy", "The database does not answer. Try again in a moment.", headers={"Retry-After": "2"})
+            return problem(
+                503, "busy", "The database does not answer. Try again in a moment.", headers={"Retry-After": "2"}
+            )
     return None
 
 
@@ -103,7 +112,7 @@ def _refused_by_framework(error: Exception) -> Response | None:
 
 
 def _flatten(path: str, details: Any) -> Iterator[dict[str, Any]]:
-    """REST framework's nested details to flat ones with dotted paths: {"gpu_config": {"count": [...]}} -> gpu_config.count."""
+    """REST framework's nested details as flat ones: {"gpu_config": {"count": [...]}} becomes gpu_config.count."""
     if isinstance(details, list):
         for index, one in enumerate(details):
             # A list of messages belongs to the field; a list of objects are the items of the field's value.

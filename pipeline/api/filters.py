@@ -9,7 +9,17 @@ from pipeline.models import Job
 from pipeline.querysets import JobQuerySet
 from pipeline.states import JobStatus
 
-ORDERINGS = ("created_at", "name", "status", "progress", "current_cost", "priority", "started_at", "completed_at", "updated_at")
+ORDERINGS = (
+    "created_at",
+    "name",
+    "status",
+    "progress",
+    "current_cost",
+    "priority",
+    "started_at",
+    "completed_at",
+    "updated_at",
+)
 
 
 class _Choices(forms.MultipleChoiceField):

@@ -22,7 +22,7 @@ class BodyTooLarge(APIException):
 
 
 class StrictJSONParser(BaseParser):
-    """Refuses with 400 what a lenient parser would turn into a 500 later: NUL, half a surrogate pair, NaN, endless nesting."""
+    """Refuses with 400 what would become a 500 later: NUL, half a surrogate pair, NaN, endless nesting."""
 
     media_type = "application/json"
 

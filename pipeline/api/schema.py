@@ -16,7 +16,11 @@ class ApiTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped
     name = "apiToken"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
-        return {"type": "http", "scheme": "bearer", "description": "An API token of yours: /settings/ or POST /api/tokens/."}
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An API token of yours: /settings/ or POST /api/tokens/.",
+        }
 
 
 def _property(field: Hyperparameter) -> dict[str, Any]:

@@ -15,7 +15,9 @@ from rest_framework.request import Request
 BLOCK = 2000
 
 
-def download(request: Request, parts: Iterator[str], *, name: str, extension: str, content_type: str) -> StreamingHttpResponse:
+def download(
+    request: Request, parts: Iterator[str], *, name: str, extension: str, content_type: str
+) -> StreamingHttpResponse:
     """A file for the browser to keep. `name` may be any text; the file's name is made safe from it."""
     # Under ASGI, Django would gather a plain iterator in memory before it sends the first byte.
     content: Any = _threaded(parts) if isinstance(request._request, ASGIRequest) else parts

@@ -23,7 +23,9 @@ urlpatterns = [
     path(f"{JOB}samples/", telemetry.SamplesView.as_view(), name="api-job-samples"),
     path(f"{JOB}artifacts/", telemetry.ArtifactsView.as_view(), name="api-job-artifacts"),
     path(f"{JOB}costs/", telemetry.CostsView.as_view(), name="api-job-costs"),
-    path("artifacts/<uuid:artifact_id>/download/", telemetry.ArtifactDownloadView.as_view(), name="api-artifact-download"),
+    path(
+        "artifacts/<uuid:artifact_id>/download/", telemetry.ArtifactDownloadView.as_view(), name="api-artifact-download"
+    ),
     path("presets/", PresetViewSet.as_view({"get": "list"}), name="api-presets"),
     path("presets/<slug:slug>/", PresetViewSet.as_view({"get": "retrieve"}), name="api-preset"),
     path("base-models/", BaseModelsView.as_view(), name="api-base-models"),

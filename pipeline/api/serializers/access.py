@@ -6,7 +6,9 @@ from pipeline.api.serializers.strict import StrictSerializer, one_line
 
 
 class TokenCreateSerializer(StrictSerializer):
-    name = serializers.CharField(max_length=80, validators=[one_line], help_text="What will use it; for your eyes only.")
+    name = serializers.CharField(
+        max_length=80, validators=[one_line], help_text="What will use it; for your eyes only."
+    )
 
 
 class TokenSerializer(serializers.Serializer):

@@ -18,7 +18,9 @@ class PresetSerializer(serializers.Serializer):
     description = serializers.CharField()
     is_default = serializers.BooleanField()
     hyperparameters = HyperparametersField(help_text="Only what the preset sets.")
-    values = serializers.SerializerMethodField(help_text="All hyperparameters, as a job with this preset would have them.")
+    values = serializers.SerializerMethodField(
+        help_text="All hyperparameters, as a job with this preset would have them."
+    )
 
     def get_values(self, preset: Preset) -> dict[str, Any]:
         return table.defaults() | preset.hyperparameters

@@ -1,4 +1,4 @@
-"""Jobs as the API takes and shows them. The live fields come from `pipeline.live.state`, as on the socket and the pages."""
+"""Jobs as the API takes and shows them. The live fields come from `pipeline.live.state`, as everywhere."""
 
 from __future__ import annotations
 
@@ -43,8 +43,13 @@ class HyperparametersField(serializers.DictField):
 
 class JobCreateSerializer(StrictSerializer):
     name = serializers.CharField(max_length=120, validators=[one_line])
-    dataset = serializers.UUIDField(help_text="A dataset of yours that passed its check.")
-    eval_dataset = serializers.UUIDField(allow_null=True, default=None, help_text="Marked as validation set of `dataset`.")
+    dataset = serializers.UUIDField(
+        help_text="A dataset of yours that passed its check.",
+        error_messages={"null": "Choose a dataset.", "required": "Choose a dataset."},
+    )
+    eval_dataset = serializers.UUIDField(
+        allow_null=True, default=None, help_text="Marked as validation set of `dataset`."
+    )
     base_model = serializers.CharField(max_length=200, help_text="organisation/model, as on the Hugging Face Hub.")
     preset = serializers.SlugField(
         max_length=50, allow_null=True, required=False, help_text="Left out: the default preset. null: none."
@@ -54,12 +59,19 @@ class JobCreateSerializer(StrictSerializer):
     )
     gpu_config = GpuConfigSerializer(default=dict)
     budget_limit = serializers.DecimalField(
-        max_digits=12, decimal_places=2, min_value=Decimal("0.01"), allow_null=True, default=None, help_text="US dollars; null: none."
+        max_digits=12,
+        decimal_places=2,
+        min_value=Decimal("0.01"),
+        allow_null=True,
+        default=None,
+        help_text="US dollars; null: none.",
     )
     max_duration = serializers.IntegerField(
         min_value=60, max_value=14 * 24 * 3600, default=24 * 3600, help_text="Seconds of running time."
     )
-    priority = serializers.IntegerField(min_value=-100, max_value=100, default=0, help_text="Higher is submitted first.")
+    priority = serializers.IntegerField(
+        min_value=-100, max_value=100, default=0, help_text="Higher is submitted first."
+    )
     retry_policy = RetryPolicySerializer(default=dict)
     start = serializers.BooleanField(default=False, help_text="Queue the job at once instead of only saving it.")
 
@@ -186,7 +198,7 @@ class ConfigurationSerializer(serializers.Serializer):
     dataset = NamedDatasetSerializer()
     eval_dataset = NamedDatasetSerializer(allow_null=True)
     base_model = serializers.CharField()
-    preset = serializers.SlugRelatedField[Preset](slug_field="slug", read_only=True, allow_null=True)
+    preset = serializers.SlugField(source="preset.slug", allow_null=True)
     hyperparameters = HyperparametersField()
     gpu_config = serializers.SerializerMethodField()
     budget_limit = serializers.FloatField(allow_null=True)

@@ -65,7 +65,9 @@ class EventWindow(Window):
 
 class EventPageSerializer(serializers.Serializer):
     results = EventSerializer(many=True)
-    next_after = serializers.IntegerField(allow_null=True, help_text="Ask again with ?after= this; null: nothing more now.")
+    next_after = serializers.IntegerField(
+        allow_null=True, help_text="Ask again with ?after= this; null: nothing more now."
+    )
 
 
 class LogLineSerializer(serializers.Serializer):
@@ -77,9 +79,14 @@ class LogLineSerializer(serializers.Serializer):
 
 
 class LogWindow(serializers.Serializer):
-    attempt = serializers.IntegerField(min_value=1, max_value=32767, required=False, help_text="Only lines of this attempt.")
+    attempt = serializers.IntegerField(
+        min_value=1, max_value=32767, required=False, help_text="Only lines of this attempt."
+    )
     after_n = serializers.IntegerField(
-        min_value=0, max_value=LARGEST, required=False, help_text="Lines after this one of `after_attempt`."
+        min_value=0,
+        max_value=LARGEST,
+        required=False,
+        help_text="The lines after this one of `after_attempt`; 0 begins at the first. Left out: the newest lines.",
     )
     after_attempt = serializers.IntegerField(
         min_value=1, max_value=32767, required=False, help_text="Goes with `after_n`; left out: `attempt`, or else 1."
@@ -98,7 +105,9 @@ class LogCursorSerializer(serializers.Serializer):
 
 class LogPageSerializer(serializers.Serializer):
     results = LogLineSerializer(many=True)
-    next = LogCursorSerializer(allow_null=True, help_text="Query parameters of the next request; null: nothing more now.")
+    next = LogCursorSerializer(
+        allow_null=True, help_text="Query parameters of the next request; null: nothing more now."
+    )
 
 
 class SampleSerializer(serializers.Serializer):

@@ -22,7 +22,7 @@ class SchemaView(SpectacularAPIView):
 
 @extend_schema(exclude=True)
 class DocsView(LoginRequiredMixin, SpectacularSwaggerSplitView):
-    """The split view loads its start-up script from an address of its own: the content policy forbids inline scripts."""
+    """The split view has its start-up script at an address of its own: the content policy forbids inline scripts."""
 
     template_name = "pipeline/api_docs.html"
     url_name = "api-schema"

@@ -1,4 +1,4 @@
-"""Jobs: list, make, show, start, cancel, delete. Who asks is checked here; what may be done, in `pipeline.services.jobs`."""
+"""Jobs: list, make, show, start, cancel, delete. What may be done is decided in `pipeline.services.jobs`."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class JobViewSet(ListModelMixin, GenericViewSet[Job]):
 
     @extend_schema(
         summary="Cancel an active job",
-        description="Asking again is harmless. The job is `cancelled` when its machine is gone, `cancelling` until then.",
+        description="Asking again is harmless. The job is `cancelling` until its machine is gone, then `cancelled`.",
         request=None,
         responses={
             202: OpenApiResponse(JobSerializer, "The cancellation was ordered."),

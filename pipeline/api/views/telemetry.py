@@ -75,7 +75,7 @@ class LogsView(APIView):
     content_negotiation_class = AnyAccept
 
     @extend_schema(
-        summary="The log of a job, oldest lines first",
+        summary="The log of a job, in its order",
         parameters=[LogWindow],
         responses={
             (200, "application/json"): LogPageSerializer,
@@ -97,6 +97,9 @@ class LogsView(APIView):
             return streams.download(
                 request, _log_text(lines), name=job.name, extension=".log", content_type="text/plain; charset=utf-8"
             )
+        if "after_n" not in wanted:
+            newest = list(lines.order_by("-attempt", "-n")[: wanted["limit"]])
+            return Response({"results": LogLineSerializer(newest[::-1], many=True).data, "next": None})
         rows = list(lines.order_by("attempt", "n")[: wanted["limit"] + 1])
         more, rows = len(rows) > wanted["limit"], rows[: wanted["limit"]]
         following = {"after_attempt": rows[-1].attempt, "after_n": rows[-1].n} if more else None
