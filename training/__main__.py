@@ -18,7 +18,7 @@ def main() -> int:
     drop_repository()
     from training import environment, launch, leader
     from training.contract import ExitCode
-    from training.failures import BadEnvironment
+    from training.failures import SetupError
 
     try:
         env = environment.read()
@@ -27,7 +27,7 @@ def main() -> int:
             return launch.run(env, count)
         environment.hide_token()
         return leader.lead(env) if env.leads else leader.follow(env)
-    except BadEnvironment as error:
+    except SetupError as error:
         print(f"stoker training: {error}", file=sys.stderr, flush=True)
         return ExitCode.BAD_ENVIRONMENT
 

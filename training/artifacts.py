@@ -1,4 +1,4 @@
-"""Files that outlive the machine: packed, uploaded by a signed link, and counted only when the server has checked them."""
+"""Files that outlive the machine: packed, uploaded by a signed link, counted only when the server has checked them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.client import Answer, Client, Kind, backoff, pause
-from training.failures import RunFailed
+from training.failures import RunError
 from training.links import file_sha256
 
 # A pickle of the trainer's arguments: of no use to anybody, and unsafe to open.
@@ -22,7 +22,7 @@ NEVER_UPLOADED = frozenset({"training_args.bin"})
 MAX_UNPACKED = 200 * 1024**3
 
 
-class NotUploaded(RunFailed):
+class NotUploadedError(RunError):
     """The server refused the file, or there was no time left to try again."""
 
 
@@ -50,15 +50,15 @@ def unpack(archive_path: Path, folder: Path) -> Path:
         with zipfile.ZipFile(archive_path) as archive:
             members = archive.infolist()
             if sum(member.file_size for member in members) > MAX_UNPACKED:
-                raise RunFailed("The checkpoint to resume from is larger than 200 GB unpacked.")
+                raise RunError("The checkpoint to resume from is larger than 200 GB unpacked.")
             for member in members:
                 target = (root / member.filename).resolve()
                 is_link = (member.external_attr >> 16) & 0o170000 == 0o120000
                 if not target.is_relative_to(root) or is_link:
-                    raise RunFailed(f"The checkpoint to resume from holds an unsafe file name: {member.filename!r}.")
+                    raise RunError(f"The checkpoint to resume from holds an unsafe file name: {member.filename!r}.")
                 archive.extract(member, root)
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise RunFailed(f"The checkpoint to resume from is not a usable zip file: {error}.") from error
+        raise RunError(f"The checkpoint to resume from is not a usable zip file: {error}.") from error
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part, folder)
     return folder
@@ -75,7 +75,7 @@ def upload(
 ) -> str:
     """Upload one file and return the server's id of it, once the server says that size and checksum are right.
 
-    Raise NotUploaded with a sentence after `seconds`, when `give_up()` turns true, or when the server will not have it.
+    Raise NotUploadedError with a sentence after `seconds`, when `give_up()` turns true, or when the server refuses it.
     """
     announced = {
         "kind": kind,
@@ -91,9 +91,9 @@ def upload(
             return artifact_id
         # 422 says that the bytes did not arrive as announced: they are sent again.
         if answer.kind is Kind.OVER or (answer.kind is Kind.REFUSED and answer.status not in (409, 422)):
-            raise NotUploaded(f"The server refused {path.name}: {answer.said}.")
+            raise NotUploadedError(f"The server refused {path.name}: {answer.said}.")
         if give_up() or time.monotonic() >= end:
-            raise NotUploaded(f"{path.name} could not be uploaded in time: {answer.said}.")
+            raise NotUploadedError(f"{path.name} could not be uploaded in time: {answer.said}.")
         say(f"Uploading {path.name} did not work, trying again: {answer.said}.")
         pause(answer.retry_after if answer.retry_after is not None else next(waits), give_up)
 
@@ -128,9 +128,9 @@ def complete_checkpoints(folder: Path) -> list[Path]:
     found = []
     for path in folder.glob("checkpoint-*"):
         number = path.name.removeprefix("checkpoint-")
-        if number.isdigit() and (path / "trainer_state.json").is_file():
-            if not (path / "checkpoint-is-incomplete.txt").exists():
-                found.append((int(number), path))
+        written = (path / "trainer_state.json").is_file() and not (path / "checkpoint-is-incomplete.txt").exists()
+        if number.isdigit() and written:
+            found.append((int(number), path))
     return [path for _, path in sorted(found)]
 
 
@@ -189,7 +189,7 @@ class CheckpointUploader:
             pack(item.folder, archive)
             upload(self._client, "checkpoint", archive, item.step, self._give_up, self._say)
             self.uploaded_step = item.step
-        except (NotUploaded, OSError) as error:
+        except (NotUploadedError, OSError) as error:
             self._say(f"The checkpoint of step {item.step} is not stored: {error}")
         finally:
             shutil.rmtree(item.folder, ignore_errors=True)

@@ -12,7 +12,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def content() -> bytes:
-    """The bytes of the archive: the Python files of this folder, uncompressed, because zlib differs between machines."""
+    """The bytes of the archive: the Python files of this folder, uncompressed: zlib differs between machines."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         _add(archive, "__main__.py", ENTRY)

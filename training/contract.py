@@ -16,7 +16,7 @@ VERSION = 1
 
 # Environment of the program. Nothing else is passed: user values travel in the spec, never in a command line.
 ENV_JOB_ID = "JOB_ID"
-ENV_JOB_TOKEN = "JOB_TOKEN"
+ENV_JOB_TOKEN = "JOB_TOKEN"  # noqa: S105 - the name of the variable
 ENV_METRICS_API_URL = "METRICS_API_URL"
 ENV_WORK_DIR = "STOKER_WORK_DIR"  # where the spool, checkpoints and adapter are written
 ENV_MODELS_DIR = "STOKER_MODELS_DIR"  # optional: <dir>/<org>/<name> is used instead of the Hugging Face Hub
@@ -35,9 +35,11 @@ class EventKind(StrEnum):
     LOG = "log"  # data: {"text": str, "stream": "stdout" | "stderr" | "program"}
     STAGE = "stage"  # data: {"stage": Stage, "detail": str}
     HEARTBEAT = "heartbeat"  # data: {"gpu_utilization": ..., ...}, may be empty
-    PLAN = "plan"  # data: {"total_steps", "total_epochs", "trainable_parameters", "total_parameters", "train_rows", "eval_rows"}
+    # data: {"total_steps", "total_epochs", "trainable_parameters", "total_parameters", "train_rows", "eval_rows"}
+    PLAN = "plan"
     CHECKPOINT = "checkpoint"  # data: {"step": int, "metrics": {...}}
-    SAMPLE = "sample"  # data: Sample as a dict
+    # data: Sample as a dict; sent twice, first without the adapter's answer: an index again replaces the earlier one
+    SAMPLE = "sample"
 
 
 class Stage(StrEnum):
@@ -149,7 +151,11 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Sample:
-    """One held-out prompt answered by the base model and by the adapter. `valid_*` is None unless the expected answer is JSON."""
+    """One held-out prompt answered by the base model and by the adapter.
+
+    `valid_*` is None unless the expected answer is a JSON object or list. What belongs to an answer that does not exist
+    (yet) is None.
+    """
 
     index: int
     prompt: list[dict[str, str]]  # chat messages before the answer
@@ -175,7 +181,12 @@ class Stop:
 
 @dataclass(frozen=True)
 class Finish:
-    """The last word of an attempt. `last_n` lets the server check that nothing is missing before it believes the outcome."""
+    """The last word of an attempt. By `last_n` the server checks that nothing is missing before it believes the rest.
+
+    `reason` is empty when completed, a FailureReason when failed, and when stopped the reason of the server's stop
+    request or STOP_BY_SIGNAL. `extra` of a completed run holds `artifact_id` and `step`, and after a push to the Hub
+    `hub_url` or `hub_error`.
+    """
 
     outcome: Outcome
     last_n: int

@@ -1,7 +1,7 @@
 """From the dataset file to the files that are trained, validated and held out.
 
-Rows are converted line by line and never all held in memory. Which rows are kept apart depends on the number of rows and
-the seed alone, so every process of a run, and a resumed run, comes to the same split.
+Rows are converted line by line and never all held in memory. Which rows are kept apart depends on the number of rows
+and the seed alone, so a resumed run comes to the same split.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from training.failures import InvalidData
+from training.failures import InvalidDataError
 from training.records import RecordFormat, RowProblem, parse_line, read_lines, to_example
 
 MAX_VALIDATION_ROWS = 500  # of a split: measuring more of them costs time and says nothing new
@@ -50,8 +50,9 @@ class Prepared:
 
 
 def split(rows: int, validation_share: float, held_out: int, seed: int) -> Split:
-    """Choose rows to keep apart. Held-out prompts are taken from the validation rows first: those are not trained on anyway."""
-    order = random.Random(seed).sample(range(rows), min(rows, MAX_VALIDATION_ROWS + held_out))
+    """Choose rows to keep apart. Held-out prompts come from the validation rows first: nothing is learnt from those."""
+    dice = random.Random(seed)  # noqa: S311 - must be repeatable
+    order = dice.sample(range(rows), min(rows, MAX_VALIDATION_ROWS + held_out))
     validation = order[: min(int(rows * validation_share + 0.5), MAX_VALIDATION_ROWS, max(rows - 1, 0))]
     held = min(held_out, rows // HELD_OUT_SHARE)
     return Split(frozenset(validation), tuple(order[:held]))
@@ -64,12 +65,12 @@ def prepare(
     values: dict[str, Any],
     validation_source: tuple[Path, RecordFormat] | None = None,
 ) -> Prepared:
-    """Write `target`/train.jsonl and validation.jsonl. Raise InvalidData with the line for a row that cannot be used."""
+    """Write `target`/train.jsonl and validation.jsonl. Raise InvalidDataError with the line of a row without use."""
     target.mkdir(parents=True, exist_ok=True)
     all_turns = values["assistant_only_loss"]
     rows = sum(1 for _ in _examples(source, fmt, "dataset"))
     if rows == 0:
-        raise InvalidData("The dataset has no rows. Upload a file with one JSON object per line.")
+        raise InvalidDataError("The dataset has no rows. Upload a file with one JSON object per line.")
     share = 0.0 if validation_source else values["validation_split"]
     wanted = 0 if validation_source else values["held_out_samples"]
     apart = split(rows, share, wanted, values["seed"])
@@ -141,11 +142,11 @@ def _examples(source: Path, fmt: RecordFormat, what: str) -> Iterator[dict[str, 
                 continue
             row = line if isinstance(line, RowProblem) else parse_line(line)
             if isinstance(row, RowProblem):
-                raise InvalidData(f"Line {number} of the {what}: {row.message}")
+                raise InvalidDataError(f"Line {number} of the {what}: {row.message}")
             try:
                 yield to_example(row, fmt)
             except ValueError as error:
-                raise InvalidData(f"Line {number} of the {what}: {error}") from error
+                raise InvalidDataError(f"Line {number} of the {what}: {error}") from error
 
 
 def _write(stream: Any, row: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from training.contract import ENV_JOB_ID, ENV_JOB_TOKEN, ENV_METRICS_API_URL, ENV_MODELS_DIR, ENV_WORK_DIR
-from training.failures import BadEnvironment
+from training.failures import SetupError
 
 ENV_PROCESSES = "STOKER_PROCESSES"  # how many training processes; default: one per visible GPU
 ENV_LAUNCH = "STOKER_LAUNCH"  # set by the launcher for its ranks: names this launch
@@ -32,7 +32,7 @@ class Environment:
 
 
 def read(env: MutableMapping[str, str] = os.environ) -> Environment:
-    """Read the environment. Raise BadEnvironment with a sentence that names the variable."""
+    """Read the environment. Raise SetupError with a sentence that names the variable."""
     values = {}
     for name, meaning in (
         (ENV_JOB_ID, "the id of the job"),
@@ -41,16 +41,16 @@ def read(env: MutableMapping[str, str] = os.environ) -> Environment:
     ):
         values[name] = env.get(name, "").strip()
         if not values[name]:
-            raise BadEnvironment(f"{name} is not set. It must hold {meaning}.")
+            raise SetupError(f"{name} is not set. It must hold {meaning}.")
     url = values[ENV_METRICS_API_URL].rstrip("/")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise BadEnvironment(f"{ENV_METRICS_API_URL} must be an http or https address, not {url!r}.")
+        raise SetupError(f"{ENV_METRICS_API_URL} must be an http or https address, not {url!r}.")
     work_dir = Path(env.get(ENV_WORK_DIR) or "stoker-work").resolve()
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadEnvironment(f"{ENV_WORK_DIR} ({work_dir}) cannot be made: {error.strerror}.") from error
+        raise SetupError(f"{ENV_WORK_DIR} ({work_dir}) cannot be made: {error.strerror}.") from error
     models = env.get(ENV_MODELS_DIR, "").strip()
     return Environment(
         job_id=values[ENV_JOB_ID],

@@ -27,7 +27,7 @@ EXIT_CODES = {
 }
 
 
-class RunFailed(Exception):
+class RunError(Exception):
     """The run cannot go on; `str()` is a sentence that says what happened and what to do."""
 
     def __init__(self, message: str, reason: FailureReason = FailureReason.TRAINING_ERROR) -> None:
@@ -35,16 +35,16 @@ class RunFailed(Exception):
         self.reason = reason
 
 
-class InvalidData(RunFailed):
+class InvalidDataError(RunError):
     def __init__(self, message: str) -> None:
         super().__init__(message, FailureReason.INVALID_DATA)
 
 
-class BadEnvironment(Exception):
+class SetupError(Exception):
     """A variable or the run spec is missing or unreadable: nothing can be reported, the program ends with code 2."""
 
 
-class StopRequested(Exception):
+class StopRequested(Exception):  # noqa: N818 - a request, not an error
     """Raised between two phases when a stop has been requested; the stop signal holds why."""
 
 
@@ -53,7 +53,7 @@ def explain(error: BaseException) -> tuple[FailureReason, str, str]:
     stack = "".join(traceback.format_exception(error))
     if len(stack) > MAX_STACK:
         stack = "[the beginning is cut]\n" + stack[-MAX_STACK:]
-    if isinstance(error, RunFailed):
+    if isinstance(error, RunError):
         return error.reason, str(error), stack
     text = " ".join(str(error).split())[:500]
     if _is_out_of_memory(error):

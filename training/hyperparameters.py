@@ -85,7 +85,8 @@ FIELDS: tuple[Hyperparameter, ...] = (
         "lr_scheduler_type", FieldType.CHOICE, "cosine", Group.TRAINING, "Learning rate schedule",
         "How the learning rate changes after the warm-up.",
         choices=(
-            "cosine", "linear", "constant", "constant_with_warmup", "cosine_with_restarts", "polynomial", "inverse_sqrt",
+            "cosine", "linear", "constant", "constant_with_warmup",
+            "cosine_with_restarts", "polynomial", "inverse_sqrt",
         ),
     ),
     Hyperparameter(
@@ -105,7 +106,8 @@ FIELDS: tuple[Hyperparameter, ...] = (
         "optim", FieldType.CHOICE, "adamw_torch", Group.TRAINING, "Optimizer",
         "The 8-bit and paged ones save GPU memory and need bitsandbytes.",
         choices=(
-            "adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "adafactor", "sgd",
+            "adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit",
+            "paged_adamw_32bit", "adafactor", "sgd",
         ),
     ),
     Hyperparameter(
@@ -166,7 +168,7 @@ FIELDS: tuple[Hyperparameter, ...] = (
     ),
     Hyperparameter(
         "validation_split", FieldType.FLOAT, 0.05, Group.EVALUATION, "Validation share",
-        "Share of the rows kept apart to measure the validation loss. Not used when a validation dataset is chosen.",
+        "Share of the rows, at most 500 rows, kept apart for the validation loss. Not used with a validation dataset.",
         minimum=0.0, maximum=0.5,
     ),
     Hyperparameter(
@@ -230,6 +232,7 @@ FORMER_NAMES = {
     "warmup_ratio": "warmup_steps",
     "gradient_checkpointing": "activation_checkpointing",
     "lora_r": "r",
+    "lora_rank": "r",
     "rank": "r",
     "epochs": "num_train_epochs",
     "batch_size": "per_device_train_batch_size",
@@ -240,7 +243,7 @@ FORMER_NAMES = {
 }
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """One value cannot be used; the text is a sentence for the person who set it."""
 
 
@@ -255,8 +258,8 @@ def defaults() -> dict[str, Any]:
 def validate(values: Mapping[str, Any], *, complete: bool = True) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """Return the clean values and, for each refused one, its name and a sentence.
 
-    The clean values hold every name of the table (defaults for those not given), or with `complete=False` only the given
-    ones, which is what a preset stores. A refused value is left out of (or replaced by its default in) the clean values.
+    The clean values hold every name of the table (defaults for those not given), or with `complete=False` only the
+    given ones, which is what a preset stores. A refused value is left out, or replaced by its default.
     """
     clean: dict[str, Any] = defaults() if complete else {}
     errors: list[tuple[str, str]] = []
@@ -269,7 +272,7 @@ def validate(values: Mapping[str, Any], *, complete: bool = True) -> tuple[dict[
             continue
         try:
             clean[name] = _clean(field, value)
-        except Refused as error:
+        except RefusedError as error:
             errors.append((name, str(error)))
     if not errors:
         errors = _conflicts({**defaults(), **clean})
@@ -282,7 +285,7 @@ def _clean(field: Hyperparameter, value: Any) -> Any:
             return _number(field, value)
         case FieldType.BOOL:
             if not isinstance(value, bool):
-                raise Refused(f"{field.name} must be true or false, not {_kind(value)}.")
+                raise RefusedError(f"{field.name} must be true or false, not {_kind(value)}.")
             return value
         case FieldType.CHOICE:
             return _choice(field, value)
@@ -290,23 +293,23 @@ def _clean(field: Hyperparameter, value: Any) -> Any:
             return _targets(field, value)
         case _:
             if not isinstance(value, str) or len(value) > MAX_TEXT:
-                raise Refused(f"{field.name} must be a text of at most {MAX_TEXT} characters, not {_kind(value)}.")
+                raise RefusedError(f"{field.name} must be a text of at most {MAX_TEXT} characters, not {_kind(value)}.")
             return value
 
 
 def _number(field: Hyperparameter, value: Any) -> int | float:
     whole = field.type is FieldType.INT
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Refused(f"{field.name} must be {'a whole number' if whole else 'a number'}, not {_kind(value)}.")
+        raise RefusedError(f"{field.name} must be {'a whole number' if whole else 'a number'}, not {_kind(value)}.")
     if isinstance(value, float) and not math.isfinite(value):
-        raise Refused(f"{field.name} must be a finite number, not {value}.")
+        raise RefusedError(f"{field.name} must be a finite number, not {value}.")
     if whole and value != int(value):
-        raise Refused(f"{field.name} must be a whole number; it is {value}.")
+        raise RefusedError(f"{field.name} must be a whole number; it is {value}.")
     low, high = field.minimum, field.maximum
     if (low is not None and value < low) or (high is not None and value > high):
-        raise Refused(f"{field.name} must be between {low:g} and {high:,.10g}; it is {_shown(value)}.")
+        raise RefusedError(f"{field.name} must be between {low:g} and {high:,.10g}; it is {_shown(value)}.")
     if field.name == "max_steps" and value == 0:
-        raise Refused("max_steps must be -1 (as many as the epochs take) or at least 1; it is 0.")
+        raise RefusedError("max_steps must be -1 (as many as the epochs take) or at least 1; it is 0.")
     return int(value) if whole else float(value)
 
 
@@ -314,18 +317,18 @@ def _choice(field: Hyperparameter, value: Any) -> str:
     if field.choices == SWITCH and isinstance(value, bool):
         return "true" if value else "false"
     if not isinstance(value, str):
-        raise Refused(f"{field.name} must be one of {', '.join(field.choices)}, not {_kind(value)}.")
+        raise RefusedError(f"{field.name} must be one of {', '.join(field.choices)}, not {_kind(value)}.")
     if value not in field.choices:
-        raise Refused(f"{field.name} must be one of {', '.join(field.choices)}; it is {_shown(value)}.")
+        raise RefusedError(f"{field.name} must be one of {', '.join(field.choices)}; it is {_shown(value)}.")
     return value
 
 
 def _targets(field: Hyperparameter, value: Any) -> str | list[str]:
-    """A text of names becomes a list: PEFT reads a string other than all-linear as a regular expression over whole paths."""
+    """A text of names becomes a list: PEFT reads a string other than all-linear as one pattern over whole paths."""
     if isinstance(value, str):
         text = value.strip()
         if not text or len(text) > MAX_TEXT:
-            raise Refused(
+            raise RefusedError(
                 f"{field.name} must be all-linear, layer names, or a pattern of at most {MAX_TEXT} characters."
             )
         if text == "all-linear":
@@ -335,19 +338,19 @@ def _targets(field: Hyperparameter, value: Any) -> str | list[str]:
             try:
                 re.compile(text)
             except re.error as error:
-                raise Refused(f"{field.name} is not a valid regular expression: {error}.") from error
+                raise RefusedError(f"{field.name} is not a valid regular expression: {error}.") from error
             return text
     elif isinstance(value, list | tuple):
         names = list(value)
     else:
-        raise Refused(f"{field.name} must be all-linear, a list of layer names, or a pattern, not {_kind(value)}.")
+        raise RefusedError(f"{field.name} must be all-linear, a list of layer names, or a pattern, not {_kind(value)}.")
     if not names or len(names) > 200:
-        raise Refused(f"{field.name} must name between 1 and 200 layers.")
+        raise RefusedError(f"{field.name} must name between 1 and 200 layers.")
     for name in names:
         if not isinstance(name, str) or not LAYER_NAME.fullmatch(name):
-            raise Refused(f"{field.name} must hold layer names such as q_proj; {_shown(name)} is not one.")
+            raise RefusedError(f"{field.name} must hold layer names such as q_proj; {_shown(name)} is not one.")
         if name == "lm_head":
-            raise Refused("target_modules cannot hold lm_head: the loss uses its weight directly. Leave it out.")
+            raise RefusedError("target_modules cannot hold lm_head: the loss uses its weight directly. Leave it out.")
     return names
 
 

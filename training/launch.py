@@ -14,7 +14,7 @@ from pathlib import Path
 from training import bundle
 from training.contract import ExitCode
 from training.environment import ENV_LAUNCH, ENV_PROCESSES, Environment
-from training.failures import BadEnvironment
+from training.failures import SetupError
 from training.ranks import Launch
 
 
@@ -23,7 +23,7 @@ def processes() -> int:
     wanted = os.environ.get(ENV_PROCESSES, "").strip()
     if wanted:
         if not wanted.isdigit() or not 1 <= int(wanted) <= 64:
-            raise BadEnvironment(f"{ENV_PROCESSES} must be a number from 1 to 64, not {wanted!r}.")
+            raise SetupError(f"{ENV_PROCESSES} must be a number from 1 to 64, not {wanted!r}.")
         return int(wanted)
     if not Path("/dev/nvidia0").exists() and not Path("/dev/kfd").exists():
         return 1  # saves the seconds that loading torch takes

@@ -14,7 +14,7 @@ from training import environment, hyperparameters, model, run
 from training.client import Client, Kind, backoff, pause
 from training.contract import ExitCode, FailureReason, Finish, Outcome, RunSpec, Stage
 from training.environment import ENV_LAUNCH, Environment
-from training.failures import EXIT_CODES, BadEnvironment, RunFailed, StopRequested, explain
+from training.failures import EXIT_CODES, RunError, SetupError, StopRequested, explain
 from training.gpu import Gauges
 from training.output import Capture
 from training.ranks import Launch
@@ -27,7 +27,7 @@ SPEC_SECONDS = 1200.0  # how long the server may be away before the program has 
 SECRET_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN", "WANDB_API_KEY")
 
 
-class Refused(Exception):
+class AttemptOverError(Exception):
     """The server said that this attempt is over before it began."""
 
 
@@ -42,16 +42,16 @@ def lead(env: Environment) -> int:
     client = Client(env.api_url, env.job_id, env.token)
     try:
         spec = fetch_spec(client, stop, SPEC_SECONDS)
-    except (Refused, StopRequested) as error:
+    except (AttemptOverError, StopRequested) as error:
         print(f"stoker training: {error}", file=sys.stderr, flush=True)
-        code = ExitCode.REFUSED if isinstance(error, Refused) else ExitCode.STOPPED
+        code = ExitCode.REFUSED if isinstance(error, AttemptOverError) else ExitCode.STOPPED
         launch.write(launch.outcome_file, {"exit_code": code})
         return code
     claim(env.work_dir, spec)
     leader = Leader(env, spec, client, stop, redact, launch, started)
-    code = leader.run()
-    launch.write(launch.outcome_file, {"exit_code": code})
-    return code
+    outcome = leader.run()
+    launch.write(launch.outcome_file, {"exit_code": outcome})
+    return outcome
 
 
 def follow(env: Environment) -> int:
@@ -74,7 +74,7 @@ def follow(env: Environment) -> int:
 
 
 def fetch_spec(client: Client, stop: StopSignal, seconds: float) -> RunSpec:
-    """Ask until the server answers. Raise Refused when the attempt is over, BadEnvironment when it cannot be read."""
+    """Ask until the server answers. Raise AttemptOverError when it is over, SetupError for an unusable spec."""
     end, waits = time.monotonic() + seconds, backoff()
     while True:
         answer = client.get("spec")
@@ -82,13 +82,13 @@ def fetch_spec(client: Client, stop: StopSignal, seconds: float) -> RunSpec:
             try:
                 return RunSpec.from_json(answer.body)
             except ValueError as error:
-                raise BadEnvironment(str(error)) from error
+                raise SetupError(str(error)) from error
         if answer.kind is Kind.OVER:
-            raise Refused(f"The server will not have this attempt: {answer.said}.")
+            raise AttemptOverError(f"The server will not have this attempt: {answer.said}.")
         if answer.kind is Kind.REFUSED:
-            raise BadEnvironment(f"The server did not give the run spec: {answer.said}.")
+            raise SetupError(f"The server did not give the run spec: {answer.said}.")
         if time.monotonic() >= end:
-            raise BadEnvironment(f"The server did not give the run spec for {seconds:.0f} seconds: {answer.said}.")
+            raise SetupError(f"The server did not give the run spec for {seconds:.0f} seconds: {answer.said}.")
         if stop.is_set:
             raise StopRequested("Told to end before the run began.")
         pause(answer.retry_after if answer.retry_after is not None else next(waits), lambda: stop.is_set)
@@ -98,7 +98,7 @@ def claim(work_dir: Path, spec: RunSpec) -> None:
     """A work folder belongs to one job: the checkpoints in it must not be taken up by another."""
     owner = work_dir / "job"
     if owner.is_file() and (found := owner.read_text("utf-8").strip()) != spec.job_id:
-        raise BadEnvironment(f"{work_dir} holds the work of another job ({found}). Give each job its own folder.")
+        raise SetupError(f"{work_dir} holds the work of another job ({found}). Give each job its own folder.")
     owner.write_text(spec.job_id, "utf-8")
 
 
@@ -153,7 +153,7 @@ class Leader:
     def train(self) -> dict[str, Any]:
         values, problems = hyperparameters.validate(self.spec.hyperparameters)
         if problems:
-            raise RunFailed(" ".join(sentence for _, sentence in problems))
+            raise RunError(" ".join(sentence for _, sentence in problems))
         source, is_local = model.locate(self.spec.base_model, self.env.models_dir)
         environment.prepare_libraries(self.env.work_dir, offline=is_local)
         ctx = run.Context(

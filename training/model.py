@@ -1,4 +1,4 @@
-"""Which model, on what device, in which number format, with which adapter. The libraries find the layers; no table of ours."""
+"""Which model, on what device, in which number format, with which adapter. The libraries find the layers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.failures import RunFailed
+from training.failures import RunError
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -38,9 +38,9 @@ class Numbers:
 
 
 def locate(base_model: str, models_dir: Path | None) -> tuple[str, bool]:
-    """Return (what the libraries load, whether it is a folder here). Raise RunFailed for a name that is none."""
+    """Return (what the libraries load, whether it is a folder here). Raise RunError for a name that is none."""
     if not MODEL_NAME.fullmatch(base_model) or ".." in base_model:
-        raise RunFailed(f"{base_model[:100]!r} is not a model name such as org/name.")
+        raise RunError(f"{base_model[:100]!r} is not a model name such as org/name.")
     if models_dir is not None:
         folder = models_dir / base_model
         if (folder / "config.json").is_file():
@@ -59,7 +59,7 @@ def numbers(wanted: str) -> Numbers:
 
 
 def _cpu_is_fast_in_bf16() -> bool:
-    """Other processors emulate bfloat16, many times slower than 32 bits. The small product tells whether it works at all."""
+    """Other processors emulate bfloat16, many times slower. The small product tells whether it works at all."""
     import torch
 
     try:
@@ -123,9 +123,10 @@ def tokenizer(source: str, chat: bool) -> Any:
     return loaded
 
 
-def explain_loading(base_model: str, error: Exception) -> RunFailed:
+def explain_loading(base_model: str, error: Exception) -> RunError:
     """The libraries' own texts run over many lines and name internals; the first sentence is what helps."""
     first = str(error).strip().split("\n")[0][:300]
-    return RunFailed(
-        f"The base model {base_model} could not be loaded: {first} Check its name, and that HF_TOKEN is set when it is gated."
+    return RunError(
+        f"The base model {base_model} could not be loaded: {first} "
+        "Check its name, and that HF_TOKEN is set when it is gated."
     )

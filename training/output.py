@@ -1,11 +1,12 @@
 """Everything that this process prints, also from C libraries, as log events, while it is still printed.
 
-Both streams are replaced at the level of file descriptors by pipes. A thread per stream cuts lines, keeps only the last state of
-a progress bar (the text after the last carriage return), takes secrets out, prints the line and reports it.
+Both streams are replaced at the level of file descriptors by pipes. A thread per stream cuts lines, keeps only the last
+state of a progress bar (the text after the last carriage return), takes secrets out, prints the line and reports it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -52,10 +53,8 @@ class Capture:
     def close(self, timeout: float = 2.0) -> None:
         """Give both streams back and wait until what was printed has been reported."""
         for stream in (sys.stdout, sys.stderr):
-            try:
+            with contextlib.suppress(OSError, ValueError):
                 stream.flush()
-            except (OSError, ValueError):
-                pass
         for fd, real in self._real.items():
             os.dup2(real, fd)
         for thread in self._threads:

@@ -1,4 +1,4 @@
-"""Several training processes on one machine: who leads, what the others wait for, and how they learn of each other's end.
+"""Several training processes on one machine: who leads, what the others wait for, how they learn of each other's end.
 
 They share the work folder. Files named by the launch carry what the first process knows to the others, and back.
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 from training.contract import DataLink, FailureReason, ResumePoint, RunSpec
 from training.data import Prepared
-from training.failures import RunFailed
+from training.failures import RunError
 
 POLL_SECONDS = 0.2
 
@@ -67,12 +67,12 @@ class Launch:
         path = self._folder / f"{self._name}.failed.{rank}.json"
         self.write(path, {"rank": rank, "reason": reason, "message": message, "stack": stack})
 
-    def failure_of_another(self) -> tuple[RunFailed, str] | None:
+    def failure_of_another(self) -> tuple[RunError, str] | None:
         """The first failure that another process wrote down, with its stack."""
         for path in sorted(self._folder.glob(f"{self._name}.failed.*.json")):
             document = json.loads(path.read_text("utf-8"))
             text = f"{document['message']} (training process {document['rank']})"
-            return RunFailed(text, FailureReason(document["reason"])), document["stack"]
+            return RunError(text, FailureReason(document["reason"])), document["stack"]
         return None
 
     def follow(self, end: Callable[[], None]) -> None:

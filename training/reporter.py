@@ -1,7 +1,8 @@
 """Carries events to the server without ever making the training wait.
 
-`log` writes one line to the spool and returns; one thread sends what the server has not acknowledged yet, in batches, and
-goes on trying while the server is away. The answers carry stop requests back. A restarted process goes on with the same spool.
+`log` writes one line to the spool and returns; one thread sends what the server has not acknowledged yet, in batches,
+and goes on trying while the server is away. The answers carry stop requests back. A restarted process goes on with the
+same spool.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from training import artifacts, environment, links
 from training import data as rows
 from training.client import Client
 from training.contract import DataLink, EventKind, ResumePoint, RunSpec, Stage
-from training.failures import RunFailed, StopRequested
+from training.failures import RunError, StopRequested
 from training.gpu import Gauges
 from training.records import RecordFormat
 from training.reporter import Reporter
@@ -170,12 +171,11 @@ def hand_in(ctx: Context, trainer: Any) -> dict[str, Any]:
 
 def push(ctx: Context, folder: Path) -> dict[str, Any]:
     """Publish the adapter on the Hugging Face Hub as a private repository. That it fails is said, and ends nothing."""
-    from huggingface_hub import HfApi
-
+    hub = importlib.import_module("huggingface_hub")
     name = str(ctx.spec.push_to_hub)
     ctx.stage(Stage.UPLOADING, f"Hugging Face Hub: {name}")
     try:
-        api = HfApi()
+        api = hub.HfApi()
         api.create_repo(name, private=True, exist_ok=True)
         commit = api.upload_folder(repo_id=name, folder_path=folder, ignore_patterns=sorted(artifacts.NEVER_UPLOADED))
     except Exception as error:  # noqa: BLE001 - the hub's client raises many kinds, and none may fail the run
@@ -185,14 +185,14 @@ def push(ctx: Context, folder: Path) -> dict[str, Any]:
 
 
 def _fetch(ctx: Context, what: str, choose: Callable[[RunSpec], DataLink | ResumePoint | None], target: Path) -> Path:
-    """Fetch by the link in the spec; a new spec, with a new link, is asked for when that one is not accepted any more."""
+    """Fetch by the link in the spec; a new spec, with a new link, is asked for when that one is not accepted."""
     first = [ctx.spec]
 
     def link() -> tuple[str, str]:
         spec = first.pop() if first else ctx.fresh_spec() if ctx.fresh_spec else ctx.spec
         chosen = choose(spec)
         if chosen is None:
-            raise RunFailed(f"The run spec holds no link to {what} any more.")
+            raise RunError(f"The run spec holds no link to {what} any more.")
         url = ctx.client.absolute(chosen.url) if ctx.client else chosen.url
         return url, chosen.sha256
 

@@ -1,7 +1,7 @@
 """The event lines of one attempt, on disk: the truth from which they are sent, and sent again.
 
-One JSON line per event, numbered 1, 2, 3... without holes. A disk that is full must not end a training: such a line is kept
-in memory instead.
+One JSON line per event, numbered 1, 2, 3... without holes. A disk that is full must not end a training: such a line is
+kept in memory instead.
 """
 
 from __future__ import annotations

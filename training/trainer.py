@@ -8,7 +8,7 @@ from typing import Any
 
 from training import model as models
 from training.data import Prepared
-from training.failures import InvalidData
+from training.failures import InvalidDataError
 
 
 def arguments(values: dict[str, Any], how: models.Numbers, out: Path, has_validation: bool) -> Any:
@@ -82,7 +82,7 @@ def build(
     except OSError as error:
         raise models.explain_loading(base_model, error) from error
     if len(trainer.train_dataset) == 0:
-        raise InvalidData(
+        raise InvalidDataError(
             f"After cutting rows to max_length = {values['max_length']} tokens no row has an answer left to learn. "
             "Raise max_length or shorten the prompts."
         )

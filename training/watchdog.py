@@ -1,7 +1,7 @@
 """Ends a run that must not go on: its time is over, the server is silent, or the process was told to end.
 
-First it asks for a stop, so that a checkpoint is saved; when the training does not stop within the grace time, the process is
-ended hard. A machine that trains for nobody costs money.
+First it asks for a stop, so that a checkpoint is saved; when the training does not stop within the grace time, the
+process is ended hard. A machine that trains for nobody costs money.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Watchdog:
 
     def start(self, stderr_fd: int = 2) -> None:
         self._stderr_fd = stderr_fd
-        # A thread of the C library, which also works when Python itself is stuck. It prints all stacks and exits with 1.
+        # A thread in C, which also works when Python itself is stuck. It prints all stacks and exits with 1.
         self._last_net(self._deadline - time.monotonic() + GRACE_SECONDS + LAST_NET_SECONDS)
         self._thread.start()
 

@@ -1,7 +1,7 @@
 """A real HTTP server on localhost that speaks the wire of the training program, and can be told to misbehave.
 
-It keeps what a server keeps (events by number, checked artifacts, the last word) and what a test wants to know (how often
-an event was sent, which requests came). Standard library only.
+It keeps what a server keeps (events by number, checked artifacts, the last word) and what a test wants to know (how
+often an event was sent, which requests came). Standard library only.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ class WireServer:
         """Serve a file; return the url, sha256 and size of its link."""
         self.files[name] = content
         digest = hashlib.sha256(content).hexdigest()
-        return {"url": f"{self.origin}/files/{name}?signature=abc123secret", "sha256": digest, "size_bytes": len(content)}
+        url = f"{self.origin}/files/{name}?signature=abc123secret"
+        return {"url": url, "sha256": digest, "size_bytes": len(content)}
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
         with self.lock:
@@ -127,7 +128,7 @@ class WireHandler(BaseHTTPRequestHandler):
     wire: WireServer
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *args: Any) -> None:
         pass
 
     def do_GET(self) -> None:
@@ -174,7 +175,8 @@ class WireHandler(BaseHTTPRequestHandler):
             return self._events(document["events"], body)
         if name == "artifacts":
             number = str(len(wire.artifacts) + 1)
-            wire.artifacts[number] = {**document, "id": number, "state": "expected", "path": wire.root / f"{number}.bin"}
+            path = wire.root / f"{number}.bin"
+            wire.artifacts[number] = {**document, "id": number, "state": "expected", "path": path}
             upload = {"method": "PUT", "url": f"{wire.origin}/upload/{number}", "headers": {}}
             return self._answer(201, {"id": number, "upload": upload})
         if name.startswith("artifacts/") and name.endswith("/complete"):

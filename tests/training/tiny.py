@@ -1,6 +1,6 @@
-"""Makes the tiny model of the tests: a Llama of a few layers with random weights and a tokenizer trained on our own rows.
+"""Makes the tiny model of the tests: a Llama of two layers with random weights and a tokenizer trained on our rows.
 
-Run with the trainer's Python: `python tiny.py FOLDER`. Takes about five seconds, nearly all of it imports; needs no network.
+Run with the trainer's Python: `python tiny.py FOLDER`. Takes seconds, nearly all of it imports; needs no network.
 """
 
 from __future__ import annotations
