@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.providers.base import CreateRequest
+import psutil
+
+from pipeline.providers.base import CreateRequest, Machine, MachineRef, MachineState
 from pipeline.providers.local import LocalProvider
+from pipeline.providers.local.run import Run
 from tests.pipeline.providers.harness import PRICE, Harness
+from tests.waiting import until
 
 PROGRAM = Path(__file__).with_name("program.py")
 
@@ -56,3 +63,42 @@ class LocalHarness(Harness):
         self.settings.STOKER_LOCAL_COMMAND = program(*words)
         self.provider().create(self.request(name))
         return name
+
+
+def run_of(local: LocalHarness, name: str) -> Run:
+    return Run(local.home / "runs" / name)
+
+
+def look(local: LocalHarness, name: str) -> Machine:
+    return local.provider().observe([MachineRef(name)])[name]
+
+
+def gone(local: LocalHarness, name: str) -> Machine:
+    def ended() -> Machine | None:
+        machine = look(local, name)
+        return machine if machine.state is MachineState.GONE else None
+
+    return until(ended, 15, "the run to be gone")
+
+
+def ready(local: LocalHarness, name: str, file: str = "ready") -> str:
+    """What the test program wrote when it had reached a point."""
+    path = run_of(local, name).work_dir / file
+    until(path.exists, 15, f"{file} of the program")
+    return path.read_text()
+
+
+def pid_in(local: LocalHarness, name: str, file: str) -> int:
+    return int(json.loads((run_of(local, name).path / file).read_text())["pid"])
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not is_alive(pid), 10, f"process {pid} to die")

@@ -1,79 +1,33 @@
-"""The local provider: what becomes of a run when it, its supervisor or its creator is killed or misbehaves."""
+"""The local provider: how runs start, stop and end, their slots, and what they get to see."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 
-from pipeline.providers.base import Machine, MachineRef, MachineState, NoCapacity, Provider, Refused
+from pipeline.providers.base import MachineRef, MachineState, NoCapacity, Provider, Refused
 from pipeline.providers.local import LocalProvider
 from pipeline.providers.local.processes import members
-from pipeline.providers.local.run import Run
-from tests.pipeline.providers.child import KILLED, ROOT, command, run_child
+from tests.pipeline.providers.child import ROOT, command, run_child
 from tests.pipeline.providers.harness import PRICE, TOKEN
-from tests.pipeline.providers.local_harness import LocalHarness, program
+from tests.pipeline.providers.local_harness import (
+    LocalHarness,
+    gone,
+    is_alive,
+    look,
+    pid_in,
+    program,
+    ready,
+    run_of,
+)
 from tests.waiting import until
-
-
-@pytest.fixture
-def local(settings: Any, tmp_path: Path) -> Iterator[LocalHarness]:
-    home = tmp_path / "home"
-    home.mkdir()
-    harness = LocalHarness(settings, home)
-    yield harness
-    harness.close()
-    for name in harness.names:  # the supervisor itself ends a moment after it wrote the exit code
-        until(lambda name=name: not members(run_of(harness, name)), 5, "the last process to end")
-
-
-def run_of(local: LocalHarness, name: str) -> Run:
-    return Run(local.home / "runs" / name)
-
-
-def look(local: LocalHarness, name: str) -> Machine:
-    return local.provider().observe([MachineRef(name)])[name]
-
-
-def gone(local: LocalHarness, name: str) -> Machine:
-    def ended() -> Machine | None:
-        machine = look(local, name)
-        return machine if machine.state is MachineState.GONE else None
-
-    return until(ended, 15, "the run to be gone")
-
-
-def ready(local: LocalHarness, name: str, file: str = "ready") -> str:
-    """What the test program wrote when it had reached a point."""
-    path = run_of(local, name).work_dir / file
-    until(path.exists, 15, f"{file} of the program")
-    return path.read_text()
-
-
-def pid_in(local: LocalHarness, name: str, file: str) -> int:
-    return int(json.loads((run_of(local, name).path / file).read_text())["pid"])
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def kill(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
-    until(lambda: not is_alive(pid), 10, f"process {pid} to die")
 
 
 def test_it_fulfils_the_protocol() -> None:
@@ -224,146 +178,6 @@ class TestStop:
         assert "stopped before its program was started" in machine.detail
         assert machine.exit_code is None
         assert not (path / "program.json").exists()
-
-
-class TestKilledCreator:
-    def test_before_the_directory_appears_nothing_is_left(self, local: LocalHarness) -> None:
-        name = local.new_name()
-        assert run_child(local, "create", name, die_at="os.rename") == {"exit_code": KILLED}
-        assert local.state(name) is None
-        assert local.provider().free_slots() == 2
-        assert list((local.home / "runs").glob(".new-*"))
-        local.provider().create(local.lasting(name))
-        ready(local, name)
-        assert not list((local.home / "runs").glob(".new-*"))
-
-    def test_before_the_process_exists_it_is_seen_that_nothing_started(self, local: LocalHarness) -> None:
-        name = local.new_name()
-        run_child(local, "create", name, die_at="subprocess.Popen")
-        machine = look(local, name)
-        assert machine.state is MachineState.GONE
-        assert "never started" in machine.detail
-        assert local.provider().free_slots() == 2
-        assert local.provider().inventory() == []
-        assert local.provider().create(local.lasting(name)).state is MachineState.GONE
-
-    def test_after_the_process_exists_the_run_is_found_and_not_started_again(self, local: LocalHarness) -> None:
-        name = local.new_name()
-        run_child(local, "create", name, die_at="subprocess.Popen.wait")
-        ready(local, name)
-        assert local.state(name) is MachineState.RUNNING
-        local.provider().create(local.lasting(name))
-        assert (run_of(local, name).path / "output.log").read_text().count("started") == 1
-
-    def test_killing_its_whole_process_group_does_not_reach_the_run(self, local: LocalHarness) -> None:
-        name = local.new_name()
-        words = command(local, "create and stay", name)
-        with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True) as creator:
-            assert creator.stdout is not None
-            assert creator.stdout.readline() == b"created\n"
-            pid = int(ready(local, name))
-            os.killpg(creator.pid, signal.SIGTERM)
-            os.killpg(creator.pid, signal.SIGKILL)
-        assert local.state(name) is MachineState.RUNNING
-        assert is_alive(pid)
-        assert os.getsid(pid) != creator.pid
-
-    def test_an_empty_directory_of_that_name_is_no_run(self, local: LocalHarness) -> None:
-        name = local.new_name()
-        (local.home / "runs" / name).mkdir(parents=True)
-        assert local.state(name) is None
-        local.provider().create(local.lasting(name))
-        ready(local, name)
-
-    def test_a_directory_of_that_name_without_a_run_is_gone_and_not_starting_for_ever(
-        self, local: LocalHarness
-    ) -> None:
-        name = local.new_name()
-        (local.home / "runs" / name / "work").mkdir(parents=True)
-        machine = look(local, name)
-        assert machine.state is MachineState.GONE
-        assert "never started" in machine.detail
-
-
-class TestKilledSupervisor:
-    def test_the_program_lives_on_and_is_seen_running(self, local: LocalHarness) -> None:
-        name = local.start("obey")
-        pid = int(ready(local, name))
-        kill(pid_in(local, name, "supervisor.json"))
-        machine = look(local, name)
-        assert machine.state is MachineState.RUNNING
-        assert "supervisor is dead" in machine.detail
-        assert local.provider().free_slots() == 1
-        assert [m.name for m in local.provider().inventory()] == [name]
-        local.end(name)
-        assert not is_alive(pid)
-        assert (run_of(local, name).work_dir / "checkpoint").exists()
-
-    def test_both_dead_is_gone_without_an_exit_code(self, local: LocalHarness) -> None:
-        name = local.start("obey")
-        pid = int(ready(local, name))
-        kill(pid_in(local, name, "supervisor.json"))
-        kill(pid)
-        machine = gone(local, name)
-        assert machine.exit_code is None
-        assert "left no exit code" in machine.detail
-
-    def test_what_the_dead_program_left_behind_is_seen_and_ended(self, local: LocalHarness) -> None:
-        name = local.start("family")
-        child = int(ready(local, name, "child"))
-        kill(pid_in(local, name, "supervisor.json"))
-        kill(pid_in(local, name, "program.json"))
-        assert local.state(name) is MachineState.EXITED
-        assert [m.name for m in local.provider().inventory()] == [name]
-        local.end(name)
-        assert not is_alive(child)
-
-    def test_a_frozen_supervisor_cannot_keep_the_run_alive(
-        self, local: LocalHarness, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("pipeline.providers.local.run.RECORDING_SECONDS", 0.2)
-        name = local.start("ignore")
-        ready(local, name)
-        os.kill(pid_in(local, name, "supervisor.json"), signal.SIGSTOP)
-        local.end(name, force=True)
-
-
-class TestIdentity:
-    def test_a_reused_process_id_is_neither_taken_for_the_run_nor_killed(self, local: LocalHarness) -> None:
-        name = local.start("obey")
-        pid = int(ready(local, name))
-        kill(pid_in(local, name, "supervisor.json"))
-        kill(pid)
-        with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as innocent:
-            for file in ("supervisor.json", "program.json"):
-                path = run_of(local, name).path / file
-                path.write_text(json.dumps(json.loads(path.read_text()) | {"pid": innocent.pid}))
-            assert look(local, name).state is MachineState.GONE
-            local.provider().stop(MachineRef(name), force=True)
-            run_of(local, name).kill()
-            run_of(local, name).ask_to_end()
-            assert is_alive(innocent.pid)
-            innocent.kill()
-
-    def test_after_a_restart_of_the_machine_the_run_is_gone(self, local: LocalHarness) -> None:
-        name = local.start("obey")
-        pid = int(ready(local, name))
-        kill(pid_in(local, name, "supervisor.json"))
-        kill(pid)
-        path = run_of(local, name).path / "run.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"boot_id": "an-earlier-boot"}))
-        machine = look(local, name)
-        assert machine.state is MachineState.GONE
-        assert "machine was restarted" in machine.detail
-        assert machine.exit_code is None
-
-    def test_torn_files_raise_nothing(self, local: LocalHarness) -> None:
-        """As a power cut leaves them."""
-        name = local.start("exit", "0")
-        gone(local, name)
-        for file in ("run.json", "supervisor.json", "program.json", "exit.json"):
-            (run_of(local, name).path / file).write_bytes(b"")
-        assert gone(local, name).exit_code is None
 
 
 class TestSlots:
