@@ -135,7 +135,7 @@ class Stack:
         self.children[name].send(number)
 
     def manage(self, *arguments: str, timeout: float = PREPARE_SECONDS) -> str:
-        """Run a `manage.py` command on this stack and return its output. Raises Refused with its words when it fails."""
+        """Run a `manage.py` command on this stack, return its output. Raises Refused with its words when it fails."""
         done = subprocess.run(
             [sys.executable, str(ROOT / "manage.py"), *arguments],
             cwd=ROOT,
