@@ -69,6 +69,12 @@ def epoch(value: Any) -> str:
     return MISSING if amount is None else f"{amount:.2f}".rstrip("0").rstrip(".")
 
 
+def whole_percent(value: Any) -> str:
+    """Rounded down: 100% is said only when it is reached."""
+    amount = number(value)
+    return MISSING if amount is None else f"{int(amount)}%"
+
+
 def moment(value: Any) -> datetime | None:
     """Live fields carry times as text, model rows as datetimes."""
     if isinstance(value, str) and value:

@@ -75,7 +75,7 @@ def lookup(mapping: dict[str, Any], key: str) -> Any:
     return mapping.get(key)
 
 
-for name in ("money", "duration", "size", "count", "decimals", "epoch"):
+for name in ("money", "duration", "size", "count", "decimals", "epoch", "whole_percent"):
     register.filter(name, getattr(show, name))
 
 

@@ -1,5 +1,6 @@
 // How every chart looks and behaves: Chart.js options in the page's own colours.
 import { compact, count } from "./format.js";
+import { lowerBoundX } from "./series.js";
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const FONT = { family: '"Inter Variable", system-ui, sans-serif', size: 11.5 };
@@ -18,18 +19,32 @@ function scales(chart) {
       type: "linear",
       border: { display: false },
       grid,
-      grace: "4%",
-      suggestedMin: chart.spec.least,
-      suggestedMax: chart.spec.most,
+      // A chart that begins at zero needs no air below it.
+      ...(chart.spec.least === undefined ? { grace: "4%" } : { min: chart.spec.least, suggestedMax: chart.spec.most }),
       ticks: { ...ticks, maxTicksLimit: 5, callback: (value) => (chart.spec.tick ?? compact)(value) },
     },
   };
 }
 
+const REACH = 40; // pixels: a line whose nearest point is farther away has nothing to say here
+
+/** The nearest point of every line; Chart.js's own "nearest" leaves out lines that have no point at that very step. */
+function perLine(chart, event) {
+  const found = [];
+  const step = chart.scales.x.getValueForPixel(event.x);
+  chart.getSortedVisibleDatasetMetas().forEach((meta) => {
+    const points = chart.data.datasets[meta.index].data;
+    let i = Math.min(lowerBoundX(points, step), points.length - 1);
+    if (i > 0 && Math.abs(points[i - 1].x - step) < Math.abs(points[i].x - step)) i -= 1;
+    const element = meta.data[i];
+    if (element && Math.abs(element.x - event.x) <= REACH) found.push({ element, datasetIndex: meta.index, index: i });
+  });
+  return found.sort((a, b) => a.datasetIndex - b.datasetIndex);
+}
+
 function tooltip(chart) {
   return {
-    mode: "nearest",
-    axis: "x",
+    mode: "perLine",
     intersect: false,
     animation: false,
     backgroundColor: css("--surface"),
@@ -46,7 +61,11 @@ function tooltip(chart) {
     bodyFont: { ...FONT, size: 12.5 },
     callbacks: {
       title: (items) => (items.length ? `Step ${count(items[0].parsed.x)}` : ""),
-      label: (item) => ` ${item.dataset.label}  ${chart.spec.format(item.parsed.y)}`,
+      // Where lines have different steps, each says its own.
+      label: (item) => {
+        const first = item.chart.tooltip?.dataPoints?.[0]?.parsed.x ?? item.parsed.x;
+        return ` ${item.dataset.label}  ${chart.spec.format(item.parsed.y)}${item.parsed.x === first ? "" : `  (step ${count(item.parsed.x)})`}`;
+      },
       labelPointStyle: () => ({ pointStyle: "circle", rotation: 0 }),
       labelColor: (item) => ({ borderColor: item.dataset.borderColor, backgroundColor: item.dataset.borderColor }),
     },
@@ -70,6 +89,7 @@ function zoom(chart) {
 }
 
 export function lineOptions(chart) {
+  window.Chart.Interaction.modes.perLine ??= perLine;
   return {
     type: "line",
     data: { datasets: [] },
@@ -81,7 +101,7 @@ export function lineOptions(chart) {
       normalized: true,
       spanGaps: true,
       events: ["mousemove", "mouseout", "click", "touchstart", "touchmove"],
-      interaction: { mode: "nearest", axis: "x", intersect: false },
+      interaction: { mode: "perLine", intersect: false },
       elements: { line: { tension: 0, borderJoinStyle: "round" } },
       scales: scales(chart),
       plugins: { legend: { display: false }, tooltip: tooltip(chart), zoom: zoom(chart), annotation: { annotations: {} } },

@@ -1,129 +1,10 @@
-// Line charts of a job's metrics, drawn by Chart.js from the points of series.js. One `ChartBoard` holds all charts of a page and keeps
-// their stretch of steps, scale and smoothing alike.
-import { h, setText } from "./dom.js";
-import { count } from "./format.js";
-import { lineOptions } from "./chart_options.js";
-import { Metrics, smooth } from "./series.js";
+// All charts of a page: they share the stretch of steps shown, scale and smoothing, and are drawn without ever holding up the page.
+import { MetricChart, css } from "./metric_chart.js";
+import { Metrics } from "./series.js";
 
-const SMOOTHING = 0.9;
 const LIMIT = 3000; // points of one line; the server's snapshot has at most half of it
-const FEW = 60; // lines with fewer points show each of them
 const BUSY_SHARE = 0.25; // drawing may take at most this share of the time
-
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const faded = (colour, percent) => `color-mix(in srgb, ${colour} ${percent}%, transparent)`;
-
-class MetricChart {
-  constructor(board, spec, place) {
-    this.board = board;
-    this.spec = spec;
-    this.now = h("div", { class: "chart-legend" });
-    this.canvas = h("canvas", { role: "img", "aria-label": `${spec.title}, a line chart over steps` });
-    this.figure = h(
-      "figure",
-      { class: `chart ${spec.size ?? ""}` },
-      h("figcaption", {}, h("h3", {}, spec.title), this.now),
-      h("div", { class: "chart-canvas" }, this.canvas),
-    );
-    place(this.figure);
-    this.smoothed = new Map();
-    this.visible = true;
-    this.chart = new window.Chart(this.canvas, lineOptions(this));
-    // Chart and hammer would take every touch; a finger that moves up or down must still scroll the page.
-    this.canvas.style.touchAction = "pan-y";
-    board.watcher.observe(this.figure);
-    this.canvas.addEventListener("dblclick", () => board.setView(null));
-  }
-
-  colour(line) {
-    return css(`--chart-${line.colour}`);
-  }
-
-  /** Give Chart.js the points of now. Cheap: the arrays are shared, only smoothing makes new ones, and only for new points. */
-  feed() {
-    const metrics = this.board.shown();
-    const datasets = [];
-    for (const line of this.spec.lines) {
-      if (!metrics.has(line.name)) continue;
-      const points = this.points(metrics, line.name);
-      const colour = this.colour(line);
-      const softened = this.board.smooth && points.length > 10;
-      datasets.push({
-        label: line.label,
-        data: points,
-        borderColor: softened ? faded(colour, 28) : colour,
-        backgroundColor: line.area ? (context) => this.gradient(context, colour) : colour,
-        fill: line.area && !softened ? "start" : false,
-        borderWidth: softened ? 1 : 1.75,
-        pointRadius: points.length < FEW ? 2.5 : 0,
-        pointBackgroundColor: colour,
-        pointBorderWidth: 0,
-        pointHoverRadius: 4.5,
-        order: softened ? 2 : 1,
-      });
-      if (softened) datasets.push(this.softLine(line, points, colour));
-    }
-    const kept = this.chart.data.datasets;
-    datasets.forEach((dataset, i) => (kept[i] = Object.assign(kept[i] ?? {}, dataset)));
-    kept.length = datasets.length;
-  }
-
-  points(metrics, name) {
-    const points = metrics.get(name).points;
-    return this.board.log ? points.filter((point) => point.y > 0) : points;
-  }
-
-  softLine(line, points, colour) {
-    return {
-      label: `${line.label}, smoothed`,
-      data: smooth(points, SMOOTHING),
-      borderColor: colour,
-      backgroundColor: line.area ? (context) => this.gradient(context, colour) : colour,
-      fill: line.area ? "start" : false,
-      borderWidth: 2,
-      pointRadius: 0,
-      pointHoverRadius: 4.5,
-      pointBackgroundColor: colour,
-      order: 1,
-    };
-  }
-
-  gradient({ chart }, colour) {
-    const area = chart.chartArea;
-    if (!area) return "transparent";
-    const key = `${colour}${area.top}${area.bottom}`;
-    if (this.gradientKey !== key) {
-      const fill = chart.ctx.createLinearGradient(0, area.top, 0, area.bottom);
-      fill.addColorStop(0, faded(colour, 26));
-      fill.addColorStop(1, faded(colour, 1));
-      [this.gradientKey, this.gradientFill] = [key, fill];
-    }
-    return this.gradientFill;
-  }
-
-  legend() {
-    const metrics = this.board.metrics;
-    const lines = this.spec.lines.filter((line) => metrics.has(line.name));
-    if (this.now.childElementCount !== lines.length) {
-      const parts = lines.map((line) => h("span", {}, h("i", { class: `swatch swatch-${line.swatch}` }), lines.length > 1 ? line.label : "", h("b")));
-      this.now.replaceChildren(...parts);
-    }
-    lines.forEach((line, i) => setText(this.now.children[i].querySelector("b"), this.spec.format(metrics.get(line.name).last.y)));
-  }
-
-  draw() {
-    const { board, chart } = this;
-    this.feed();
-    this.legend();
-    const [from, to] = board.range();
-    Object.assign(chart.options.scales.x, { min: from, max: to });
-    chart.options.scales.y.type = board.log ? "logarithmic" : "linear";
-    const bounds = board.bounds();
-    chart.options.plugins.zoom.limits.x = { min: bounds[0], max: bounds[1], minRange: Math.min(4, Math.max(1, bounds[1] - bounds[0])) };
-    chart.options.plugins.annotation.annotations = board.marks(this.spec);
-    chart.update("none");
-  }
-}
+const SLICE_MS = 8; // of one frame; what is left is drawn in the next
 
 export class ChartBoard {
   /** `specs`: what charts there are; `detail(from, to)`: fetches finer points of a stretch; `viewChanged(view)`: hears about zooms. */
@@ -247,14 +128,26 @@ export class ChartBoard {
   drawNow() {
     this.asked = false;
     if (this.hidden) return;
-    const began = performance.now();
     this.grow();
-    for (const chart of this.charts.values()) {
+    this.waiting = new Set(this.charts.values());
+    this.spent = 0;
+    if (!this.drawing) this.drawSlice();
+  }
+
+  drawSlice() {
+    const began = performance.now();
+    this.drawing = true;
+    for (const chart of this.waiting) {
+      this.waiting.delete(chart);
       if (chart.visible) chart.draw();
       else chart.stale = true;
+      if (performance.now() - began > SLICE_MS) break;
     }
-    const took = performance.now() - began;
-    this.restUntil = performance.now() + took * (1 / BUSY_SHARE - 1);
+    const now = performance.now();
+    this.spent += now - began;
+    this.drawing = this.waiting.size > 0;
+    if (this.drawing) requestAnimationFrame(() => this.drawSlice());
+    else this.restUntil = now + this.spent * (1 / BUSY_SHARE - 1);
   }
 
   /** Make the charts whose data has come, each at its place in the order of the specs. */
@@ -309,17 +202,13 @@ export class ChartBoard {
     const quiet = css("--line-strong");
     const checkpoints = this.events.filter((event) => event.kind === "checkpoint");
     const every = Math.max(1, Math.ceil(checkpoints.length / 12));
-    checkpoints.forEach((event, i) => i % every || line(`c${event.step}`, event.step, "", quiet, true));
+    if (spec.main) checkpoints.forEach((event, i) => i % every || line(`c${event.step}`, event.step, "", quiet, true));
     for (const event of this.events) {
-      if (event.kind === "attempt") line(`a${event.step}`, event.step, `Attempt ${event.attempt}`, css("--chart-eval"), false);
+      if (spec.main && event.kind === "attempt") line(`a${event.step}`, event.step, `Attempt ${event.attempt}`, css("--chart-eval"), false);
     }
     const odd = [...this.metrics.odd.values()].filter((item) => spec.lines.some((one) => one.name === item.name));
     const shownOdd = odd.length > 20 ? odd.filter((_, i) => i % Math.ceil(odd.length / 20) === 0) : odd;
     for (const item of shownOdd) line(`n${item.step}`, item.step, String(item.value), css("--bad"), true);
     return found;
-  }
-
-  describe() {
-    return `${count(this.metrics.lastStep())} steps`;
   }
 }

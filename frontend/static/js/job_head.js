@@ -125,7 +125,7 @@ export class JobHead {
     const grown = running ? (Number(job.price_per_hour ?? 0) * since) / 3600 : 0;
     setText(part("cost"), money(final ? job.final_cost : Number(job.current_cost ?? 0) + grown));
     const parts = [];
-    if (!final && job.estimated_cost !== null && job.estimated_cost !== undefined) parts.push(`about ${money(job.estimated_cost)} at the end`);
+    if (!final && job.estimated_cost !== null && job.estimated_cost !== undefined) parts.push(`est. ${money(job.estimated_cost)}`);
     if (job.budget_limit) parts.push(`budget ${money(job.budget_limit)}`);
     if (!parts.length && job.price_per_hour !== null) parts.push(`${money(job.price_per_hour)} per hour`);
     setText(part("cost_sub"), parts.join(" · "));

@@ -23,7 +23,7 @@ function drawRow(row, job) {
   drawBadge(part("status"), job);
   setText(part("stage"), stageBeside(job));
   part("progress").value = job.progress ?? 0;
-  setText(part("percent"), `${Math.round(job.progress ?? 0)}%`);
+  setText(part("percent"), `${Math.floor(job.progress ?? 0)}%`);
   const steps = job.total_steps ? `${count(job.current_step)} / ${count(job.total_steps)}` : job.current_step ? `step ${count(job.current_step)}` : "";
   setText(part("steps"), steps);
   const loss = job.current_metrics?.loss;

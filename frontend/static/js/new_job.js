@@ -13,6 +13,7 @@ const plan = (name) => $(`[data-plan="${name}"]`);
 const hyper = new HyperFields(form, data, () => drawPlan());
 const offers = new Offers($("#offers"), () => drawPlan());
 let presetBefore = hyper.preset;
+const SHOWN_MODELS = 8; // the style sheet folds away the rest
 
 // ---- the plan
 
@@ -78,16 +79,21 @@ function modelCard(model) {
     clear("base_model");
     drawPlan();
   });
-  return h("label", { class: "pick" }, radio, h("span", { class: "pick-body" }, h("b", {}, model.label || model.id), h("span", { class: "small muted" }, facts.join(" · ")), model.note ? h("span", { class: "small muted" }, model.note) : null));
+  return h("label", { class: "pick" }, radio, h("span", { class: "pick-body" }, h("b", {}, model.label || model.id), h("span", { class: "small muted pick-facts" }, ...facts.map((fact) => h("span", {}, fact))), model.note ? h("span", { class: "small muted" }, model.note) : null));
 }
 
-const compactCount = (n) => (n >= 1e9 ? `${Number((n / 1e9).toFixed(1))} B` : n >= 1e6 ? `${Math.round(n / 1e6)} M` : count(n));
+const compactCount = (n) => (n >= 9.95e8 ? `${Number((n / 1e9).toFixed(1))} B` : n >= 1e6 ? `${Math.round(n / 1e6)} M` : count(n));
 
 async function loadModels() {
   try {
     const models = rows(await call("/api/base-models/"));
     $("#models").replaceChildren(...models.map(modelCard));
     show($("#models"), models.length);
+    const at = models.findIndex((model) => model.id === field("base_model").value);
+    if (models.length <= SHOWN_MODELS || at >= SHOWN_MODELS) return;
+    $("#models").classList.add("folded");
+    setText($("#models-more"), `Show all ${models.length} models`);
+    show($("#models-more"), true);
   } catch {
     show($("#models"), false); // The id can still be typed.
   }
@@ -213,6 +219,14 @@ form.addEventListener("submit", async (event) => {
   return undefined;
 });
 
+$("#models-more").addEventListener("click", (event) => {
+  $("#models").classList.remove("folded");
+  show(event.currentTarget, false);
+  $$(".pick input", $("#models"))[SHOWN_MODELS].focus();
+});
+
+// On a phone the groups begin closed: the presets are what most people want, and the page stays short.
+if (matchMedia("(max-width: 720px)").matches) $$("[data-group]", form).forEach((group) => (group.open = false));
 limitEvaluation();
 hyper.markAll();
 loadModels();

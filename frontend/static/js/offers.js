@@ -16,7 +16,7 @@ function offerRow(provider, offer, chosen) {
   return h(
     "tr",
     { class: offer.available === 0 ? "taken" : "" },
-    h("td", {}, h("label", { for: id }, radio, h("span", {}, offer.label || offer.type, offer.note ? h("span", { class: "small muted" }, ` ${offer.note}`) : null))),
+    h("td", {}, h("label", { for: id }, radio, h("span", {}, offer.label || offer.type, offer.note ? h("span", { class: "offer-note small muted" }, offer.note) : null))),
     h("td", { class: "right offer-memory" }, offer.memory_gb ? `${Number(offer.memory_gb).toFixed(0)} GB` : "–"),
     h("td", { class: "right" }, free(offer)),
     h("td", { class: "right" }, price),

@@ -25,13 +25,13 @@ export function decodeColumns(columns) {
   return found;
 }
 
-/** The first index whose step is at least `step`, in ascending `steps`. */
-export function lowerBound(steps, step) {
+/** The first index whose `x` is at least `step`, in points ascending by x. */
+export function lowerBoundX(points, step) {
   let low = 0;
-  let high = steps.length;
+  let high = points.length;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (steps[middle] < step) low = middle + 1;
+    if (points[middle].x < step) low = middle + 1;
     else high = middle;
   }
   return low;
@@ -91,19 +91,13 @@ export class Series {
       if (points.length > this.limit) this.thin(Math.floor(this.limit / 2));
       return true;
     }
-    let low = 0;
-    let high = points.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (points[middle].x < step) low = middle + 1;
-      else high = middle;
-    }
-    if (points[low].x === step) {
-      if (points[low].y === value) return false;
-      points[low].y = value;
+    const at = lowerBoundX(points, step);
+    if (points[at].x === step) {
+      if (points[at].y === value) return false;
+      points[at].y = value;
       return true;
     }
-    points.splice(low, 0, { x: step, y: value });
+    points.splice(at, 0, { x: step, y: value });
     return true;
   }
 
