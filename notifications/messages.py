@@ -9,7 +9,8 @@ from typing import Any
 
 from notifications.models import Kind, Priority
 from pipeline.models import Job
-from pipeline.states import CONSEQUENCES, EndReason
+from pipeline.states import EndReason
+from pipeline.texts import is_simulated, reason_text
 
 MAX_ERROR = 400
 
@@ -35,17 +36,20 @@ def started(job: Job) -> Text:
 
 
 def completed(job: Job, losses: Losses) -> Text:
-    facts = [_loss(losses), _duration(job), _cost(job)]
+    what_now = (
+        reason_text(job.reason, job.provider) if is_simulated(job.provider) else "The adapter is ready to download."
+    )
+    facts = [_loss(losses), _duration(job), _cost(job), what_now]
     return Text(
         Kind.JOB_COMPLETED,
         f"{job.name} is completed",
-        " ".join(fact for fact in facts if fact) + " The adapter is ready to download.",
+        " ".join(fact for fact in facts if fact),
         metadata={"first_loss": losses.first, "last_loss": losses.last},
     )
 
 
 def failed(job: Job) -> Text:
-    reason = CONSEQUENCES[EndReason(job.reason)].text if job.reason else "The job failed."
+    reason = reason_text(job.reason, job.provider)
     said = _first_line(job.error_message)
     facts = [reason, f"It said: {said}" if said and said not in reason else "", _cost(job)]
     return Text(
@@ -58,7 +62,7 @@ def failed(job: Job) -> Text:
 
 
 def cancelled(job: Job, losses: Losses) -> Text:
-    reason = CONSEQUENCES[EndReason(job.reason)].text if job.reason else "The job was cancelled."
+    reason = reason_text(job.reason, job.provider)
     asked = job.reason == EndReason.CANCELLED_BY_USER
     facts = [reason, _loss(losses), _duration(job), _cost(job)]
     return Text(

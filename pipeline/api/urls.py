@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
+from pipeline.api.live_views import LiveView, MetricsView
 from pipeline.api.views import docs, telemetry
 from pipeline.api.views.access import MeView, TokenViewSet
 from pipeline.api.views.catalogue import BaseModelsView, HyperparametersView, PresetViewSet, ProvidersView
@@ -16,6 +17,8 @@ urlpatterns = [
     path(JOB, JobViewSet.as_view({"get": "retrieve", "delete": "destroy"}), name="api-job"),
     path(f"{JOB}start/", JobViewSet.as_view({"post": "start"}), name="api-job-start"),
     path(f"{JOB}cancel/", JobViewSet.as_view({"post": "cancel"}), name="api-job-cancel"),
+    path(f"{JOB}live/", LiveView.as_view(), name="api-job-live"),
+    path(f"{JOB}metrics/", MetricsView.as_view(), name="api-job-metrics"),
     path(f"{JOB}metrics.csv", telemetry.MetricsCsvView.as_view(), name="api-job-metrics-csv"),
     path(f"{JOB}metrics.json", telemetry.MetricsJsonView.as_view(), name="api-job-metrics-json"),
     path(f"{JOB}events/", telemetry.EventsView.as_view(), name="api-job-events"),

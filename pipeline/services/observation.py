@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -46,6 +47,16 @@ def poll(job_id: UUID) -> None:
     lease = claim(job_id, *_OBSERVED)
     if lease is not None:
         _observe({job_id: lease})
+
+
+def resync(job_ids: Iterable[UUID]) -> set[UUID]:
+    """Look at these jobs now, due or not, with one look per provider. Return the ids of those that were looked at.
+
+    Left out are jobs without a machine, and those somebody is looking after at this moment.
+    """
+    leases = {job_id: lease for job_id in job_ids if (lease := claim(job_id, *_OBSERVED))}
+    _observe(leases)
+    return set(leases)
 
 
 def _observe(leases: dict[UUID, UUID]) -> None:

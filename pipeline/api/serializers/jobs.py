@@ -14,7 +14,8 @@ from pipeline.api.serializers.strict import StrictSerializer, one_line
 from pipeline.api.serializers.telemetry import CostRecordSerializer, PointSerializer
 from pipeline.live.state import job_state
 from pipeline.models import Attempt, Job, Preset
-from pipeline.states import CONSEQUENCES, AttemptState, EndReason, JobStatus
+from pipeline.states import AttemptState, JobStatus
+from pipeline.texts import reason_text
 
 BIG = 2**31 - 1
 
@@ -189,7 +190,7 @@ class AttemptSerializer(serializers.Serializer):
     gone_evidence = serializers.CharField(help_text="How we know that the machine is gone.")
 
     def get_reason_text(self, attempt: Attempt) -> str:
-        return CONSEQUENCES[EndReason(attempt.reason)].text if attempt.reason else ""
+        return reason_text(attempt.reason, attempt.provider)
 
 
 class ConfigurationSerializer(serializers.Serializer):
