@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Iterator
 from typing import BinaryIO
 
 from django.contrib.auth.decorators import login_not_required
@@ -21,6 +20,7 @@ from django.views.decorators.csrf import csrf_exempt
 from datasets import storage
 from datasets.problems import problem
 
+BINARY = "application/octet-stream"
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
@@ -69,9 +69,13 @@ def _send(request: HttpRequest, alias: str, link: storage.Link) -> HttpResponseB
         refusal["Content-Range"] = f"bytes */{size}"
         return refusal
     start, length = part
-    body = _Slice(file, start, length if request.method != "HEAD" else 0)
-    content: Iterator[bytes] | AsyncIterator[bytes] = _AsyncReader(body) if isinstance(request, ASGIRequest) else body
-    response = StreamingHttpResponse(content, content_type="application/octet-stream")
+    if request.method == "HEAD":
+        file.close()
+        response: HttpResponseBase = HttpResponse(content_type=BINARY)
+    else:
+        body = _Slice(file, start, length)
+        content = _AsyncReader(body) if isinstance(request, ASGIRequest) else body
+        response = StreamingHttpResponse(content, content_type=BINARY)
     if length != size:
         response.status_code = 206
         response["Content-Range"] = f"bytes {start}-{start + length - 1}/{size}"

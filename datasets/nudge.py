@@ -7,11 +7,13 @@ interval. Therefore a nudge never raises, never waits long, and evaporates when 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from typing import Any
 
 from celery import current_app
+from kombu.pools import ProducerPool
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +22,7 @@ BREAK_SECONDS = 30
 
 _lock = threading.Lock()
 _silent_until = 0.0
+_pools: dict[tuple[int, str], ProducerPool] = {}
 
 
 def nudge(task: str, *args: Any, countdown: float | None = None) -> bool:
@@ -31,13 +34,23 @@ def nudge(task: str, *args: Any, countdown: float | None = None) -> bool:
     global _silent_until
     if time.monotonic() < _silent_until:
         return False
+    pool = None
     try:
-        current_app.send_task(
-            task, args=args, countdown=countdown, expires=EXPIRES_SECONDS + (countdown or 0), retry=False
-        )
+        pool = _pool()
+        with pool.acquire(block=True, timeout=2) as producer:
+            current_app.send_task(
+                task,
+                args=args,
+                countdown=countdown,
+                expires=EXPIRES_SECONDS + (countdown or 0),
+                retry=False,
+                producer=producer,
+            )
     except Exception as error:  # noqa: BLE001 - whatever the broker raises, the caller's work is already committed
         with _lock:
             _silent_until = time.monotonic() + BREAK_SECONDS
+        if pool is not None:
+            _forget(pool)
         logger.warning("The broker did not take %s (%s); beat will find the work.", task, type(error).__name__)
         return False
     return True
@@ -48,3 +61,24 @@ def reset() -> None:
     global _silent_until
     with _lock:
         _silent_until = 0.0
+
+
+def _pool() -> ProducerPool:
+    """Connections of this process that try once. Celery's own connect again for seconds, even with retry=False."""
+    key = (os.getpid(), current_app.conf.broker_write_url or current_app.conf.broker_url)
+    with _lock:
+        if key not in _pools:
+            connection = current_app.connection_for_write(transport_options={"max_retries": 0})
+            _pools[key] = ProducerPool(connection.Pool(limit=10), limit=10)
+        return _pools[key]
+
+
+def _forget(pool: ProducerPool) -> None:
+    """Drop connections that failed, so that the next nudge begins with new ones."""
+    with _lock:
+        for key in [key for key, kept in _pools.items() if kept is pool]:
+            del _pools[key]
+    try:
+        pool.connections.force_close_all()
+    except Exception:  # noqa: BLE001 - the connections are broken already
+        logger.debug("Closing a broken connection to the broker failed.", exc_info=True)

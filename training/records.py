@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
@@ -338,33 +339,35 @@ _EXPECTED = {
 
 def _check_values(row: dict[str, Any]) -> list[RowProblem]:
     """Look at every value for what would break storage or the tokenizer. A loop, so that no depth can overflow."""
-    pending: list[tuple[Any, int]] = [(row, 1)]
+    pending: list[tuple[Iterable[Any], int]] = [(row, 1), (row.values(), 1)]
     while pending:
-        value, depth = pending.pop()
-        if isinstance(value, dict):
-            if depth > MAX_DEPTH:
-                return [too_deep()]
-            for key, child in value.items():
-                pending += ((key, depth), (child, depth + 1))
-        elif isinstance(value, list):
-            if depth > MAX_DEPTH:
-                return [too_deep()]
-            pending += ((child, depth + 1) for child in value)
-        elif isinstance(value, str):
-            if "\x00" in value:
-                return [RowProblem("nul", "The row contains a NUL character (\\u0000); remove it.")]
-            if not value.isascii():
-                try:
-                    value.encode()
-                except UnicodeEncodeError:
-                    return [
-                        RowProblem(
-                            "encoding", "The row contains half of a surrogate pair (\\ud800 to \\udfff); remove it."
-                        )
-                    ]
-        elif isinstance(value, float) and not math.isfinite(value):
-            return [RowProblem("not_finite", "The row contains a number that is not finite.")]
+        values, depth = pending.pop()
+        for value in values:
+            if isinstance(value, str):
+                if "\x00" in value:
+                    return [RowProblem("nul", "The row contains a NUL character (\\u0000); remove it.")]
+                if not value.isascii() and not _is_unicode(value):
+                    text = "The row contains half of a surrogate pair (\\ud800 to \\udfff); remove it."
+                    return [RowProblem("encoding", text)]
+            elif isinstance(value, dict | list):
+                if depth >= MAX_DEPTH:
+                    return [too_deep()]
+                if isinstance(value, dict):
+                    pending.append((value, depth + 1))
+                    pending.append((value.values(), depth + 1))
+                else:
+                    pending.append((value, depth + 1))
+            elif isinstance(value, float) and not math.isfinite(value):
+                return [RowProblem("not_finite", "The row contains a number that is not finite.")]
     return []
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _a(word: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, cast
 
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -26,6 +27,18 @@ from datasets import preview, services
 from datasets.api import serializers
 from datasets.api.errors import RefusedByService, refusals
 from datasets.models import Dataset, DatasetQuerySet
+
+
+class UploadHandler(TemporaryFileUploadHandler):
+    """Takes files to disk only, and lets go of a file at once when the disk is full."""
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        try:
+            super().receive_data_chunk(raw_data, start)
+        except OSError:
+            with suppress(OSError):  # closing writes what is buffered, which fails in the same way
+                self.file.close()
+            raise
 
 
 class Pages(PageNumberPagination):
@@ -56,7 +69,7 @@ class DatasetViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericVi
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         """Choose the upload handler before anything, the CSRF check included, reads the body: files go to disk only."""
         if request.method == "POST":
-            request.upload_handlers = [TemporaryFileUploadHandler(request)]
+            request.upload_handlers = [UploadHandler(request)]
         return super().initialize_request(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:

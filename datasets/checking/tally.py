@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,8 +121,7 @@ class Tally:
         tokens = estimate_tokens(example)
         self.tokens.add(tokens, line)
         self.row_bytes.add(size, line)
-        bucket = sum(tokens >= edge for edge in HISTOGRAM_EDGES) - 1
-        self.histogram[bucket] += 1
+        self.histogram[bisect_right(HISTOGRAM_EDGES, tokens) - 1] += 1
         for length in LENGTHS:
             if tokens <= length:
                 break
