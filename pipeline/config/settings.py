@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -286,6 +287,9 @@ STATIC_ROOT = STOKER_HOME / "static"
 STOKER_TRAINER_PYTHON = env.path("STOKER_TRAINER_PYTHON", content.trainer_python(STOKER_HOME, BASE_DIR))
 STOKER_MODELS_DIR = env.path("STOKER_MODELS_DIR", STOKER_HOME / "models")
 STOKER_LOCAL_SLOTS = env.integer("STOKER_LOCAL_SLOTS", 1, least=0, most=64)
+# Another program instead of the training program, for tests and for trying things out.
+STOKER_LOCAL_COMMAND = shlex.split(env.text("STOKER_LOCAL_COMMAND")) or None
+STOKER_LOCAL_STOP_GRACE_SECONDS = env.integer("STOKER_LOCAL_STOP_GRACE_SECONDS", 60, least=1, most=3600)
 STOKER_LOCAL_PRICE_PER_HOUR = env.decimal("STOKER_LOCAL_PRICE_PER_HOUR", "0", least=0)
 STOKER_SUBMITS_PER_CYCLE = env.integer("STOKER_SUBMITS_PER_CYCLE", 5, least=1)
 STOKER_POLLS_PER_CYCLE = env.integer("STOKER_POLLS_PER_CYCLE", 2000, least=1)

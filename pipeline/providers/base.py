@@ -137,7 +137,9 @@ class Provider(Protocol):
 class ProviderError(Exception):
     """The message is a sentence for people. `status` and `request_id` are kept for the audit trail."""
 
-    def __init__(self, message: str, *, status: int | None = None, request_id: str = "", retry_after: float | None = None):
+    def __init__(
+        self, message: str, *, status: int | None = None, request_id: str = "", retry_after: float | None = None
+    ):
         super().__init__(message)
         self.status = status
         self.request_id = request_id

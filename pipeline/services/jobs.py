@@ -114,6 +114,33 @@ def start_job(job_id: UUID, *, actor: str = "") -> None:
     wake.submit(job_id)
 
 
+def retry_job(job: Job) -> Job:
+    """Start a new job with everything an ended one was made with. The ended one keeps its history as it is.
+
+    Raise Conflict while `job` is active, InvalidInput when what it was made with is no longer allowed.
+    """
+    if not job.has_ended:
+        raise Conflict("This job has not ended yet, so there is nothing to try again.", code="not_ended")
+    return create_job(
+        job.owner,
+        name=job.name,
+        dataset=job.dataset,
+        eval_dataset=job.eval_dataset,
+        base_model=job.base_model,
+        preset=job.preset,
+        hyperparameters=job.hyperparameters,
+        provider=job.provider,
+        gpu_type=job.gpu_type,
+        gpu_count=job.gpu_count,
+        cloud=job.cloud,
+        budget_limit=job.budget_limit,
+        max_duration=job.max_duration,
+        priority=job.priority,
+        max_attempts=job.max_attempts,
+        start=True,
+    )
+
+
 def request_cancel(job_id: UUID, *, actor: str = "") -> bool:
     """Order a job's end for its owner. False: it was ordered before. Raise Conflict when nothing is there to end."""
     return request_stop(job_id, EndReason.CANCELLED_BY_USER, "Cancel requested.", actor=actor)

@@ -13,7 +13,7 @@ from pipeline.models import Artifact, Attempt, CallOutcome, Job, JobEvent, Provi
 from pipeline.providers.base import AuthError, CreateRequest, MachineState, NoCapacity, Refused, Unavailable
 from pipeline.services import observation, stopping, submission
 from pipeline.services.errors import Conflict
-from pipeline.services.jobs import delete_job, request_cancel, start_job
+from pipeline.services.jobs import delete_job, request_cancel, retry_job, start_job
 from pipeline.states import AttemptState, EndReason, JobStatus
 from tests.factories import make_job, make_running_job, make_user
 from tests.fakes.provider import ScriptedProvider, World
@@ -402,6 +402,29 @@ def test_the_adapter_becomes_the_jobs_artifact(world: World) -> None:
     program_says(attempt, "completed")
     world.end(attempt.name, exit_code=0)
     assert look(job).artifact_id == adapter.pk
+
+
+def test_trying_again_makes_a_new_job_of_the_same_kind(world: World) -> None:
+    job, attempt = submitted(world, hyperparameters={"r": 4}, max_duration=600)
+    with pytest.raises(Conflict, match="not ended"):
+        retry_job(job)
+    world.end(attempt.name, exit_code=1)
+    again = retry_job(look(job))
+    assert again.pk != job.pk
+    assert again.status == JobStatus.QUEUED
+    same = (
+        "name",
+        "dataset_id",
+        "base_model",
+        "hyperparameters",
+        "provider",
+        "gpu_type",
+        "max_duration",
+        "max_attempts",
+    )
+    assert [getattr(again, name) for name in same] == [getattr(job, name) for name in same]
+    job.refresh_from_db()
+    assert job.status == JobStatus.FAILED
 
 
 def test_an_active_job_cannot_be_deleted(world: World) -> None:

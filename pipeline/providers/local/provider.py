@@ -39,10 +39,10 @@ from pipeline.providers.local.redact import secret_hashes
 from pipeline.providers.local.run import LOCK_FILE, OUTPUT_FILE, WORK_DIR, Run
 
 PROGRAM_ARCHIVE = "training.pyz"
-DEFAULT_GRACE_SECONDS = 60.0
 # The program and the server both end a run at its limit; the supervisor only when neither of them could.
 CAP_MARGIN_SECONDS = 300
 MUTEX_SECONDS = 10.0
+KEEP_WORK_SECONDS = 7 * 24 * 3600
 
 
 class LocalProvider:
@@ -119,9 +119,8 @@ class LocalProvider:
             state = run.judge().state
             if state is MachineState.GONE:
                 return
-            grace = float(getattr(settings, "STOKER_LOCAL_STOP_GRACE_SECONDS", DEFAULT_GRACE_SECONDS))
             waited = run.seconds_since_stop_order()
-            if force or state is MachineState.EXITED or waited >= grace:
+            if force or state is MachineState.EXITED or waited >= settings.STOKER_LOCAL_STOP_GRACE_SECONDS:
                 run.kill()
             else:
                 run.ask_to_end()
@@ -155,6 +154,7 @@ class LocalProvider:
         _runs_dir().mkdir(mode=0o700, exist_ok=True)
         _slots_dir().mkdir(mode=0o700, exist_ok=True)
         _remove_drafts()
+        _empty_old_runs()
         draft = _runs_dir() / f".new-{secrets.token_hex(8)}"
         draft.mkdir(mode=0o700)
         environment = program_environment(
@@ -177,7 +177,7 @@ class LocalProvider:
             os.close(output)
 
     def _record(self, run: Run, draft: Path, request: CreateRequest, environment: Mapping[str, str]) -> dict[str, Any]:
-        command = getattr(settings, "STOKER_LOCAL_COMMAND", None)
+        command = settings.STOKER_LOCAL_COMMAND
         if command is None:
             from training.bundle import build
 
@@ -247,6 +247,13 @@ def _is_run(path: Path) -> bool:
     return path.is_dir() and any(path.iterdir())
 
 
+def _empty_old_runs() -> None:
+    """Delete the checkpoints of runs that ended long ago; what was worth keeping is in the store. The verdict stays."""
+    for end in _runs_dir().glob(f"*/{supervisor.EXIT_FILE}"):
+        if time.time() - end.stat().st_mtime > KEEP_WORK_SECONDS:
+            shutil.rmtree(end.parent / WORK_DIR, ignore_errors=True)
+
+
 def _check_home() -> None:
     """A home that is not there (a disk not mounted) must not look like a home without runs."""
     if not Path(settings.STOKER_HOME).is_dir():
@@ -255,7 +262,7 @@ def _check_home() -> None:
 
 def _why_no_program() -> str:
     """A sentence when no training program can be started here, else empty."""
-    if getattr(settings, "STOKER_LOCAL_COMMAND", None) is not None:
+    if settings.STOKER_LOCAL_COMMAND is not None:
         return ""
     python = Path(settings.STOKER_TRAINER_PYTHON)
     if os.access(python, os.X_OK):

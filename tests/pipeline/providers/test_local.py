@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import stat
 import subprocess
@@ -37,6 +38,17 @@ def test_it_fulfils_the_protocol() -> None:
 
 
 class TestEnd:
+    def test_the_files_of_runs_that_ended_long_ago_are_deleted_but_the_verdict_stays(self, local: LocalHarness) -> None:
+        old, recent = local.start("exit", "0"), local.start("exit", "0")
+        gone(local, old)
+        gone(local, recent)
+        long_ago = time.time() - 8 * 24 * 3600
+        os.utime(run_of(local, old).path / "exit.json", (long_ago, long_ago))
+        gone(local, local.start("exit", "0"))
+        assert not (run_of(local, old).path / "work").exists()
+        assert (run_of(local, recent).path / "work").exists()
+        assert look(local, old).exit_code == 0
+
     @pytest.mark.parametrize(
         ("words", "code", "said"),
         [
