@@ -17,6 +17,7 @@ urlpatterns = [
     path(JOB, JobViewSet.as_view({"get": "retrieve", "delete": "destroy"}), name="api-job"),
     path(f"{JOB}start/", JobViewSet.as_view({"post": "start"}), name="api-job-start"),
     path(f"{JOB}cancel/", JobViewSet.as_view({"post": "cancel"}), name="api-job-cancel"),
+    path(f"{JOB}retry/", JobViewSet.as_view({"post": "retry"}), name="api-job-retry"),
     path(f"{JOB}live/", LiveView.as_view(), name="api-job-live"),
     path(f"{JOB}metrics/", MetricsView.as_view(), name="api-job-metrics"),
     path(f"{JOB}metrics.csv", telemetry.MetricsCsvView.as_view(), name="api-job-metrics-csv"),

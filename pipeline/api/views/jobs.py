@@ -14,12 +14,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from pipeline.api.auth import person
 from pipeline.api.filters import JobFilter
 from pipeline.api.serializers.jobs import JobCreateSerializer, JobDetailSerializer, JobSerializer
 from pipeline.models import Job
 from pipeline.querysets import JobQuerySet
 from pipeline.services.errors import Conflict
-from pipeline.services.jobs import create_job, delete_job, request_cancel, start_job
+from pipeline.services.jobs import create_job, delete_job, request_cancel, retry_job, start_job
 from pipeline.states import JobStatus
 
 
@@ -38,7 +39,7 @@ class JobViewSet(ListModelMixin, GenericViewSet[Job]):
     def create(self, request: Request) -> Response:
         given = JobCreateSerializer(data=request.data, context={"request": request})
         given.is_valid(raise_exception=True)
-        job = create_job(request.user, **given.arguments())
+        job = create_job(person(request), **given.arguments())
         return Response(
             self._detail(job.pk), status=status.HTTP_201_CREATED, headers={"Location": f"/api/jobs/{job.pk}/"}
         )
@@ -76,6 +77,13 @@ class JobViewSet(ListModelMixin, GenericViewSet[Job]):
                 raise
             ordered = False
         return Response(self._state(job_id), status=status.HTTP_202_ACCEPTED if ordered else status.HTTP_200_OK)
+
+    @extend_schema(summary="Try an ended job again, as a new job", request=None, responses={201: JobDetailSerializer})
+    def retry(self, request: Request, job_id: UUID) -> Response:
+        again = retry_job(self._own(job_id))
+        return Response(
+            self._detail(again.pk), status=status.HTTP_201_CREATED, headers={"Location": f"/api/jobs/{again.pk}/"}
+        )
 
     def _own(self, job_id: UUID) -> Job:
         return get_object_or_404(Job.objects.for_user(self.request.user), pk=job_id)
