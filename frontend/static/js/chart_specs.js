@@ -9,7 +9,7 @@ const gigabytes = (value) => `${decimals(value, 2)} GB`;
 
 const KNOWN = [
   { id: "loss", title: "Loss", main: true, size: "chart-main", format: four, lines: [line("loss", "Training", 1, "train", true), line("eval_loss", "Validation", 2, "eval", true)] },
-  { id: "learning_rate", title: "Learning rate", format: (value) => Number(value).toExponential(3), lines: [line("learning_rate", "Learning rate", 3, "third", true)] },
+  { id: "learning_rate", title: "Learning rate", format: (value) => (value ? Number(value).toExponential(3) : "0"), least: 0, lines: [line("learning_rate", "Learning rate", 3, "third", true)] },
   { id: "accuracy", title: "Token accuracy", format: share, tick: (value) => percent(value, 0), lines: [line("mean_token_accuracy", "Training", 4, "fourth"), line("eval_mean_token_accuracy", "Validation", 2, "eval")] },
   { id: "grad_norm", title: "Gradient norm", format: four, lines: [line("grad_norm", "Gradient norm", 5, "fifth")] },
   { id: "throughput", title: "Throughput, tokens/s", format: (value) => compact(value), least: 0, lines: [line("tokens_per_second", "Tokens/s", 1, "train", true)] },

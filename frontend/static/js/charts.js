@@ -139,7 +139,7 @@ export class ChartBoard {
     this.drawing = true;
     for (const chart of this.waiting) {
       this.waiting.delete(chart);
-      if (chart.visible) chart.draw();
+      if (chart.visible || !chart.drawn) chart.draw();
       else chart.stale = true;
       if (performance.now() - began > SLICE_MS) break;
     }

@@ -4,12 +4,17 @@ import { $, h, show } from "./dom.js";
 import { clock, full } from "./format.js";
 import { Once } from "./series.js";
 
-const HIDDEN = new Set(["traceback", "stack"]);
+// What of an event's data says more to a person than its message does.
+const TOLD = { evidence: "evidence", exit_code: "exit code", http_status: "HTTP status", request_id: "request" };
 
 function more(event) {
-  const data = Object.entries(event.data ?? {}).filter(([name, value]) => !HIDDEN.has(name) && value !== null && value !== "" && typeof value !== "object");
-  const by = event.actor ? [`by ${event.actor}`] : [];
-  return [...by, ...data.map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`)].join(" · ");
+  const parts = event.actor ? [`by ${event.actor}`] : [];
+  for (const [name, label] of Object.entries(TOLD)) {
+    const value = event.data?.[name];
+    if (value === undefined || value === null || value === "" || event.message.includes(String(value))) continue;
+    parts.push(`${label}: ${value}`);
+  }
+  return parts.join(" · ");
 }
 
 export class JobEvents {

@@ -39,7 +39,7 @@ export class JobHead {
   moved() {
     const { job } = this;
     if (job.status === "running") toast("Training started", { text: job.name, kind: "good" });
-    if (job.status === "completed") toast("Training completed", { text: `${job.name}: the adapter is stored.`, kind: "good" });
+    if (job.status === "completed") toast("Training completed", { text: job.reason_text, kind: "good" });
     if (job.status === "failed") toast("Training failed", { text: job.reason_text || job.error_message, kind: "bad" });
     if (job.status === "cancelled") toast("Cancelled", { text: job.reason_text });
     announce(`${job.name}: ${job.status_label}`);
@@ -144,7 +144,7 @@ export class JobHead {
     setText(part("error_message"), message || "");
     show(part("stack_box"), job.error_stack);
     setText(part("error_stack"), job.error_stack || "");
-    show(part("see_samples"), job.status === "completed");
+    show(part("see_samples"), job.status === "completed" && !job.simulated);
     show(part("see_logs"), job.status === "failed");
     show(part("see_events"), job.status !== "completed");
   }

@@ -41,6 +41,7 @@ function take(frame) {
     if (before.artifact_id !== head.job.artifact_id) loadArtifacts();
   } else if (frame.metrics) head.drawCards();
   drawMetricsState();
+  if (frame.samples?.length) samples.stale();
   if (tabs.current() === "samples") samples.load(head.job);
 }
 

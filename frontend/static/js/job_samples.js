@@ -56,18 +56,21 @@ export class JobSamples {
   constructor(job) {
     this.job = job;
     this.place = $("#samples");
-    this.key = "";
+    this.loaded = false;
+  }
+
+  /** Answers came: they are fetched when somebody looks at them. */
+  stale() {
+    this.loaded = false;
   }
 
   async load(state) {
-    // The answers change twice in a run; asking again is only worth it when the job has moved on.
-    const key = `${state.status}:${state.current_stage}:${Math.floor((state.event_seq ?? 0) / 20)}`;
-    if (this.key === key) return;
-    this.key = key;
+    if (this.loaded) return;
+    this.loaded = true;
     try {
       this.draw(rows(await call(`/api/jobs/${this.job.id}/samples/`)), state);
     } catch (error) {
-      this.key = "";
+      this.loaded = false;
       this.place.replaceChildren(h("div", { class: "notice notice-error" }, icon("alert-circle"), h("div", {}, error.message)));
     }
   }

@@ -140,8 +140,8 @@ export class LiveConnection {
 
   keepUp() {
     if (!this.isOpen) return;
-    const acks = Object.assign({}, ...[...this.feeds].map((feed) => feed.acknowledge?.() ?? {}));
-    if (Object.keys(acks).length) this.send({ ack: acks });
+    // Sent even when nothing changed: it also tells the server that this page still reads.
+    this.send({ ack: Object.assign({}, ...[...this.feeds].map((feed) => feed.acknowledge?.() ?? {})) });
     // A watched job's head arrives every 5 s: a long silence means a dead connection that nobody has noticed.
     const watched = [...this.feeds].some((feed) => feed.expectsHead);
     if (watched && Date.now() - this.heardAt > SILENCE_MS) {
@@ -164,7 +164,6 @@ export class JobFeed {
   constructor({ id, seq, ask, take, gone = () => {}, timers = globalThis }) {
     Object.assign(this, { id, seq, ask, take, gone, timers });
     this.head = seq;
-    this.acked = seq;
     this.ended = false;
     this.deleted = false;
     this.running = null;
@@ -183,19 +182,20 @@ export class JobFeed {
   }
 
   acknowledge() {
-    if (this.acked === this.seq || this.deleted) return null;
-    this.acked = this.seq;
-    return { [this.id]: this.seq };
+    return this.deleted ? null : { [this.id]: this.seq };
   }
 
   receive(message) {
     if (message.id !== this.id) return;
-    if (message.t === "head") {
+    if (message.t === "error" && message.code === "not_found") this.remove();
+    else if (message.t === "head") {
+      // A number before ours: the server's database was restored from a backup.
+      if (message.seq < this.seq) this.catchUp().catch(() => {});
       this.head = Math.max(this.head, message.seq);
-      if (this.seq < this.head) this.timers.setTimeout(() => this.seq < this.head && this.catchUp(), 1000);
+      if (this.seq < this.head) this.timers.setTimeout(() => this.seq < this.head && this.catchUp().catch(() => {}), 1000);
     } else if (message.t === "job") {
       this.head = Math.max(this.head, message.seq);
-      if (this.use(message) === "gap") this.catchUp();
+      if (this.use(message) === "gap") this.catchUp().catch(() => {});
     }
   }
 
@@ -237,9 +237,10 @@ export class JobFeed {
       while (more && !this.deleted) {
         const before = this.seq;
         const frame = await this.ask(this.seq);
+        if (frame.seq < before) this.seq = this.head = frame.after;
         this.head = Math.max(this.head, frame.seq);
         this.use(frame);
-        more = Boolean(frame.more) && this.seq > before;
+        more = Boolean(frame.more) && this.seq !== before;
       }
     } catch (error) {
       if (error.status === 404) this.remove();

@@ -24,6 +24,7 @@ export class MetricChart {
     place(this.figure);
     this.datasets = new Map(); // Chart.js knows a line by its object: each line keeps its own
     this.visible = true;
+    this.drawn = false; // out of sight it is drawn once, then only when somebody scrolls to it
     this.chart = new window.Chart(this.canvas, lineOptions(this));
     // Chart and hammer would take every touch; a finger that moves up or down must still scroll the page.
     this.canvas.style.touchAction = "pan-y";
@@ -106,6 +107,7 @@ export class MetricChart {
 
   draw() {
     const { board, chart } = this;
+    this.drawn = true;
     this.feed();
     this.legend();
     const [from, to] = board.range();

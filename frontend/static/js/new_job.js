@@ -41,7 +41,7 @@ function drawPlan() {
   const found = steps(dataset?.rows, values, machines, Boolean(evaluation));
   put("batch", found ? `${count(found.batch)} rows` : "–", found ? `${values.per_device_train_batch_size} × ${values.gradient_accumulation_steps}${machines > 1 ? ` × ${machines} GPUs` : ""}` : "");
   put("steps", found?.total ? `about ${count(found.total)}` : "–", found?.perEpoch ? `${count(found.perEpoch)} an epoch${values.packing ? ", fewer with packing" : ""}` : "");
-  put("machine", chosen ? `${machines > 1 ? `${machines} × ` : ""}${chosen.offer.label || chosen.offer.type}` : "Choose a machine", chosen ? `${chosen.provider.label || chosen.provider.name}${chosen.provider.simulated ? ", simulated" : ""}` : "");
+  put("machine", chosen ? `${machines > 1 ? `${machines} × ` : ""}${chosen.offer.label || chosen.offer.type}` : "Choose a machine", chosen ? chosen.provider.label || chosen.provider.name : "");
   const price = chosen ? Number(chosen.offer.price_per_hour) : null;
   put("price", price === null ? "–" : price === 0 ? "Free" : `${money(price * machines)} per hour`);
   const most = mostCost(price, machines, seconds(), number(field("budget_limit").value));
