@@ -3,8 +3,8 @@
 PYTHON ?= python3
 STOKER_HOME ?= $(CURDIR)/.stoker
 PORT ?= 8000
-# Quiet and not waiting for answers; PIP_FLAGS may add more.
-PIP = -m pip --disable-pip-version-check --no-input install --quiet --no-warn-script-location --root-user-action=ignore $(PIP_FLAGS)
+# Says nothing but errors and asks nothing; PIP_FLAGS may add more.
+PIP = -m pip --disable-pip-version-check --no-input install --quiet --quiet --no-warn-script-location --root-user-action=ignore $(PIP_FLAGS)
 SERVER := $(STOKER_HOME)/venv/bin/python
 TRAINER := $(STOKER_HOME)/trainer/bin/python
 MANAGE := $(SERVER) manage.py
