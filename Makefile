@@ -38,11 +38,10 @@ user: server ## make or find a user and print a one-time sign-in link (NAME=ada;
 test: dev trainer browser lint ## run every check and test, in a real browser too where Chromium is found
 	@$(SERVER) -m pytest $(PYTEST_FLAGS)
 
-lint: dev ## check style, types and the direction of imports
+lint: dev ## check style, types and that models have their migrations
 	@$(SERVER) -m ruff check --quiet .
 	@$(SERVER) -m ruff format --quiet --check . || { echo "Run: $(SERVER) -m ruff format ."; exit 1; }
 	@$(SERVER) -m mypy --no-error-summary
-	@said="$$($(STOKER_HOME)/venv/bin/lint-imports 2>&1)" || { echo "$$said"; exit 1; }
 	@$(MANAGE) makemigrations --check --dry-run >/dev/null || { echo "Models changed without a migration: run manage.py makemigrations."; exit 1; }
 
 shell: server ## a Python shell with the models at hand
