@@ -72,7 +72,7 @@ def prepare(
     if rows == 0:
         raise InvalidDataError("The dataset has no rows. Upload a file with one JSON object per line.")
     share = 0.0 if validation_source else values["validation_split"]
-    wanted = 0 if validation_source else values["held_out_samples"]
+    wanted = 0 if validation_source or fmt is RecordFormat.TEXT else values["held_out_samples"]
     apart = split(rows, share, wanted, values["seed"])
     result = Prepared(train=target / "train.jsonl", train_rows=0, validation=target / "validation.jsonl")
     held: dict[int, dict[str, Any]] = {}

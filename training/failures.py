@@ -44,7 +44,7 @@ class SetupError(Exception):
     """A variable or the run spec is missing or unreadable: nothing can be reported, the program ends with code 2."""
 
 
-class StopRequested(Exception):  # noqa: N818 - a request, not an error
+class StopRequested(Exception):
     """Raised between two phases when a stop has been requested; the stop signal holds why."""
 
 

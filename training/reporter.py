@@ -90,7 +90,8 @@ class Reporter:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-            return self._changed.wait_for(lambda: self._acked >= self._spool.last_n or self._stop.is_refused, timeout)
+            self._changed.wait_for(lambda: self._acked >= self._spool.last_n or self._stop.is_refused, timeout)
+            return self._acked >= self._spool.last_n
 
     def finish(self, finish: Finish, timeout: float) -> Answer:
         """Say the last word of the attempt, again and again until the server has it or the time is over."""
@@ -109,10 +110,16 @@ class Reporter:
             if time.monotonic() >= end or self._stop.is_refused:
                 break
             time.sleep(min(next(waits), max(0.05, end - time.monotonic())))
+        self.abandon()
+        return answer
+
+    def abandon(self) -> None:
+        """Stop sending at once; what was not sent stays in the spool."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
-        return answer
+        if self._thread.is_alive():
+            self._thread.join()
 
     # The sender's thread.
 

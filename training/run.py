@@ -92,7 +92,7 @@ def train(ctx: Context, data: rows.Prepared) -> dict[str, Any]:
     )
     trainer.add_callback(report)
     try:
-        before = answer(ctx, trainer, data, Stage.ANSWERING_BEFORE, how.bf16)
+        before = answer(ctx, trainer, data, Stage.ANSWERING_BEFORE)
         show_samples(ctx, data, before, [])
         ctx.stop.check()
         resume = artifacts.newest(artifacts.complete_checkpoints(ctx.checkpoints))
@@ -103,7 +103,7 @@ def train(ctx: Context, data: rows.Prepared) -> dict[str, Any]:
         if data.validation and report.evaluated_step != trainer.state.global_step:
             ctx.stage(Stage.EVALUATING)
             trainer.evaluate()
-        after = answer(ctx, trainer, data, Stage.ANSWERING_AFTER, how.bf16)
+        after = answer(ctx, trainer, data, Stage.ANSWERING_AFTER)
         show_samples(ctx, data, before, after)
         ctx.stop.check()
         extra = hand_in(ctx, trainer)
@@ -118,7 +118,7 @@ def train(ctx: Context, data: rows.Prepared) -> dict[str, Any]:
     return extra
 
 
-def answer(ctx: Context, trainer: Any, data: rows.Prepared, stage: Stage, bf16: bool) -> list[str]:
+def answer(ctx: Context, trainer: Any, data: rows.Prepared, stage: Stage) -> list[str]:
     """Answers to the held-out prompts, or none: that they could not be had must not end a run that trains well."""
     if not ctx.reporter or not data.held_out:
         return []
@@ -126,7 +126,7 @@ def answer(ctx: Context, trainer: Any, data: rows.Prepared, stage: Stage, bf16: 
 
     ctx.stage(stage)
     values = ctx.values
-    call = (data.held_out, values["sample_max_new_tokens"], values["max_length"], lambda: ctx.stop.is_set, bf16)
+    call = (data.held_out, values["sample_max_new_tokens"], values["max_length"], lambda: ctx.stop.is_set)
     try:
         if stage is Stage.ANSWERING_BEFORE:
             with trainer.model.disable_adapter():

@@ -151,7 +151,9 @@ class WireHandler(BaseHTTPRequestHandler):
             if wire.faults.unavailable:
                 return self._answer(503, {"title": "Restarting"}, {"Retry-After": "0.2"})
             if path.startswith("/files/"):
-                content = wire.files[path.removeprefix("/files/")]
+                content = wire.files.get(path.removeprefix("/files/"))
+                if content is None:
+                    return self._send(404, b"gone")
                 return self._send(200, b"x" + content[1:] if wire.faults.wrong_file else content)
             if path.startswith("/upload/"):
                 artifact = wire.artifacts[path.removeprefix("/upload/")]
