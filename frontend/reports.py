@@ -10,7 +10,7 @@ CHART_HEIGHT = 150
 
 
 def bars(histogram: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The token histogram as rectangles of a drawing, without the empty buckets past the last filled one. None without rows."""
+    """The token histogram as rectangles of a drawing, up to its last filled bucket. None without rows."""
     filled = [i for i, bucket in enumerate(histogram) if bucket.get("rows")]
     if not filled:
         return None

@@ -78,5 +78,5 @@ def whole_percent(value: Any) -> str:
 def moment(value: Any) -> datetime | None:
     """Live fields carry times as text, model rows as datetimes."""
     if isinstance(value, str) and value:
-        return datetime.fromisoformat(value.replace("Z", "+00:00"))
+        return datetime.fromisoformat(value)
     return value if isinstance(value, datetime) else None

@@ -7,8 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import get_user_model
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.core import signing
 from django.core.cache import cache
 from django.urls import reverse
@@ -25,17 +24,17 @@ class LinkRefused(Exception):
     """The message is a sentence for people."""
 
 
-def make_link(user: AbstractBaseUser, next_path: str = "/jobs/") -> str:
+def make_link(user: User, next_path: str = "/jobs/") -> str:
     """A path that signs `user` in once, within 30 minutes, and leads to `next_path` of this site.
 
-    The signed text holds the user's last sign-in: using the link changes that row, so the database itself lets it work once,
-    and any other sign-in of the same user ends it too.
+    The signed text holds the user's last sign-in: using the link changes that row, so the database itself lets it work
+    once, and any other sign-in of the same user ends it too.
     """
     token = signing.dumps({"user": str(user.pk), "last": _stamp(user.last_login), "next": next_path}, salt=SALT)
     return reverse("frontend:sign_in_once", args=[token])
 
 
-def use_link(token: str) -> tuple[AbstractBaseUser, str]:
+def use_link(token: str) -> tuple[User, str]:
     """Return the user to sign in and where to go next. Raises LinkRefused."""
     try:
         content: dict[str, Any] = signing.loads(token, salt=SALT, max_age=LINK_AGE)
@@ -43,7 +42,7 @@ def use_link(token: str) -> tuple[AbstractBaseUser, str]:
         raise LinkRefused("This sign-in link is older than 30 minutes. Ask for a new one.") from None
     except signing.BadSignature:
         raise LinkRefused("This sign-in link is not complete. Copy it again, to its last character.") from None
-    users = get_user_model()._default_manager
+    users = User.objects
     user = users.filter(pk=content["user"], is_active=True).first()
     if user is None:
         raise LinkRefused("The account of this sign-in link is not there any more.")
@@ -52,7 +51,7 @@ def use_link(token: str) -> tuple[AbstractBaseUser, str]:
         raise used
     if not users.filter(pk=user.pk, last_login=user.last_login).update(last_login=timezone.now()):
         raise used
-    user.backend = settings.AUTHENTICATION_BACKENDS[0]  # type: ignore[attr-defined]
+    user.backend = settings.AUTHENTICATION_BACKENDS[0]
     return user, content["next"]
 
 
@@ -61,7 +60,7 @@ def _stamp(at: Any) -> str:
 
 
 def too_many_failures(username: str, address: str) -> bool:
-    """Ten wrong passwords for one name from one address close that pair for 15 minutes. Without the cache nothing is closed."""
+    """Ten wrong passwords for a name from one address close that pair for 15 minutes. Without the cache none is."""
     try:
         return int(cache.get(_key(username, address), 0)) >= MAX_FAILURES
     except RedisError:

@@ -93,7 +93,7 @@ def setting(value: Any) -> str:
         return "on" if value else "off"
     if isinstance(value, list):
         return ", ".join(str(part) for part in value)
-    return f"{value:g}" if isinstance(value, float) and value != 0 else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 @register.filter

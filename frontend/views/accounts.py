@@ -7,7 +7,6 @@ from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView, LogoutView
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse_lazy
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
@@ -18,7 +17,7 @@ from frontend import signin
 class SignIn(LoginView):
     template_name = "frontend/sign_in.html"
     redirect_authenticated_user = True
-    next_page = reverse_lazy("frontend:jobs")
+    next_page = "frontend:jobs"
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if signin.too_many_failures(self._username(), self._address()):
@@ -40,7 +39,7 @@ class SignIn(LoginView):
 
 class SignOut(LogoutView):
     http_method_names = ["post", "options"]
-    next_page = reverse_lazy("frontend:sign_in")
+    next_page = "frontend:sign_in"
 
 
 @never_cache
@@ -50,7 +49,8 @@ def sign_in_once(request: HttpRequest, token: str) -> HttpResponse:
     try:
         user, next_path = signin.use_link(token)
     except signin.LinkRefused as refusal:
-        return render(request, "frontend/sign_in.html", {"refusal": str(refusal), "form": AuthenticationForm()}, status=410)
+        context = {"refusal": str(refusal), "form": AuthenticationForm()}
+        return render(request, "frontend/sign_in.html", context, status=410)
     login(request, user)
     safe = url_has_allowed_host_and_scheme(next_path, allowed_hosts=None)
     return redirect(next_path if safe else "frontend:jobs")

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_GET
 
 from datasets.models import Dataset
 from frontend.reports import bars
+from frontend.views.search import search_text
 
 PAGE_SIZE = 25
 SHOWN_JOBS = 10
@@ -21,7 +22,7 @@ SHOWN_JOBS = 10
 @never_cache
 @require_GET
 def dataset_list(request: HttpRequest) -> HttpResponse:
-    text = request.GET.get("q", "").strip()[:120]
+    text = search_text(request)
     mine = Dataset.objects.for_user(request.user).without_report().select_related("validation_for")
     found = mine.filter(name__icontains=text) if text else mine
     page = Paginator(found.annotate(job_count=Count("jobs")).order_by("-created_at", "id"), PAGE_SIZE)
@@ -43,9 +44,7 @@ def upload(request: HttpRequest) -> HttpResponse:
 @require_GET
 def dataset_page(request: HttpRequest, dataset_id: UUID) -> HttpResponse:
     """The whole page, or with the header X-Fragment only what changes while the file is checked."""
-    dataset = get_object_or_404(
-        Dataset.objects.for_user(request.user).select_related("validation_for"), pk=dataset_id
-    )
+    dataset = get_object_or_404(Dataset.objects.for_user(request.user).select_related("validation_for"), pk=dataset_id)
     report = dataset.report if not dataset.is_being_checked else {}
     context = {
         "dataset": dataset,

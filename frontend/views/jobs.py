@@ -12,6 +12,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from frontend import catalogue
+from frontend.views.search import search_text
 from pipeline.live.state import job_state
 from pipeline.models import Job
 from pipeline.states import ACTIVE, JobStatus
@@ -40,11 +41,11 @@ SORTS = {
 @never_cache
 @require_GET
 def job_list(request: HttpRequest) -> HttpResponse:
-    """The whole page, or with the header X-Fragment only the list, which the page fetches when filters or jobs change."""
+    """The whole page, or with the header X-Fragment only the list, as fetched when filters or jobs change."""
     status = request.GET.get("status", "")
     chosen = next((filter_ for filter_ in FILTERS if filter_[0] == status), FILTERS[0])
     sort = request.GET.get("sort", "")
-    text = request.GET.get("q", "").strip()[:120]
+    text = search_text(request)
     mine = Job.objects.for_user(request.user)
     found = mine.search(text)
     jobs = found.filter(status__in=chosen[2]).with_attempt().order_by(sort if sort in SORTS else "-created_at", "pk")
@@ -69,7 +70,7 @@ def job_list(request: HttpRequest) -> HttpResponse:
 def _chips(jobs: QuerySet[Job], chosen: str) -> list[dict[str, Any]]:
     counts = dict(jobs.order_by().values_list("status").annotate(n=Count("pk")))
     return [
-        {"name": name, "label": label, "n": sum(counts.get(status, 0) for status in statuses), "current": name == chosen}
+        {"name": name, "label": label, "n": sum(counts.get(one, 0) for one in statuses), "current": name == chosen}
         for name, label, statuses in FILTERS
     ]
 

@@ -11,5 +11,5 @@ from pipeline.models import ApiToken
 @login_required
 @require_GET
 def settings_page(request: HttpRequest) -> HttpResponse:
-    tokens = ApiToken.objects.filter(owner=request.user, revoked_at=None)
+    tokens = ApiToken.objects.filter(owner=request.user.pk, revoked_at=None)
     return render(request, "frontend/settings.html", {"tokens": tokens})

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from unittest import mock
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+
+from frontend.signin import MAX_FAILURES, make_link
+from tests.conftest import Person
+from tests.factories import make_user
+
+
+@pytest.fixture(autouse=True)
+def clean_cache(services: None) -> None:
+    cache.clear()
+
+
+def test_pages_lead_a_signed_out_person_to_the_sign_in(signed_out: Person) -> None:
+    for path in ("/jobs/", "/jobs/new/", "/datasets/", "/datasets/new/", "/settings/"):
+        answer = signed_out.browser.get(path)
+        assert answer.status_code == 302
+        assert answer["Location"] == f"/sign-in/?next={path}"
+
+
+def test_signing_in_and_out(db: None) -> None:
+    make_user("ada", password="correct horse battery")
+    browser = Client()
+    answer = browser.post("/sign-in/", {"username": "ada", "password": "correct horse battery", "next": "/datasets/"})
+    assert answer["Location"] == "/datasets/"
+    assert browser.get("/jobs/").status_code == 200
+    assert browser.get("/sign-out/").status_code == 405
+    assert browser.post("/sign-out/")["Location"] == "/sign-in/"
+    assert browser.get("/jobs/").status_code == 302
+
+
+def test_next_leads_to_no_other_site(db: None) -> None:
+    make_user("ada", password="correct horse battery")
+    form = {"username": "ada", "password": "correct horse battery", "next": "https://evil.example/"}
+    assert Client().post("/sign-in/", form)["Location"] == "/jobs/"
+
+
+def test_ten_wrong_passwords_close_the_name_for_this_address(db: None) -> None:
+    make_user("ada", password="correct horse battery")
+    browser = Client()
+    for _ in range(MAX_FAILURES):
+        assert browser.post("/sign-in/", {"username": "ada", "password": "wrong"}).status_code == 200
+    answer = browser.post("/sign-in/", {"username": "Ada", "password": "correct horse battery"})
+    assert answer.status_code == 429
+    assert "Wait 15 minutes" in answer.content.decode()
+
+
+def test_a_link_signs_in_once(db: None) -> None:
+    link = make_link(make_user("ada"), "/datasets/")
+    first, second = Client(), Client()
+    assert first.get(link)["Location"] == "/datasets/"
+    assert first.get("/jobs/").status_code == 200
+    answer = second.get(link)
+    assert answer.status_code == 410
+    assert "has been used" in answer.content.decode()
+    assert second.get("/jobs/").status_code == 302
+
+
+def test_an_old_link_is_refused(db: None) -> None:
+    user = make_user("ada")
+    with mock.patch("django.core.signing.time.time", return_value=(datetime.now() - timedelta(minutes=31)).timestamp()):
+        link = make_link(user)
+    answer = Client().get(link)
+    assert answer.status_code == 410
+    assert "older than 30 minutes" in answer.content.decode()
+
+
+def test_a_changed_link_is_refused(db: None) -> None:
+    link = make_link(make_user("ada"))
+    answer = Client().get(link[:-3] + "xx/")
+    assert answer.status_code == 410
+
+
+def test_a_link_of_a_closed_account_is_refused(db: None) -> None:
+    user = make_user("ada")
+    link = make_link(user)
+    user.is_active = False
+    user.save()
+    assert Client().get(link).status_code == 410
+
+
+def test_a_link_leads_to_no_other_site(db: None) -> None:
+    link = make_link(make_user("ada"), "//evil.example/")
+    assert Client().get(link)["Location"] == "/jobs/"
