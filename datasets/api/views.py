@@ -10,7 +10,7 @@ from django.core.files.uploadhandler import TemporaryFileUploadHandler
 from django.http import HttpRequest
 from django.utils import timezone
 from django_filters.rest_framework import DjangoFilterBackend
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import mixins, status
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
@@ -47,6 +47,7 @@ class Pages(PageNumberPagination):
     max_page_size = 100
 
 
+@extend_schema_view(list=extend_schema(summary="Your datasets"), retrieve=extend_schema(summary="One dataset"))
 class DatasetViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet[Dataset]):
     queryset = Dataset.objects.none()
     permission_classes = (IsAuthenticated,)

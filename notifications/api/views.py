@@ -16,6 +16,7 @@ from rest_framework.viewsets import GenericViewSet
 from notifications import services
 from notifications.api.serializers import NotificationSerializer, UnreadSerializer
 from notifications.models import Kind, Notification
+from pipeline.api.auth import person
 from pipeline.api.pagination import Pages
 
 
@@ -34,8 +35,12 @@ class PagesWithUnread(Pages):
 
     def get_paginated_response(self, data: Any) -> Response:
         answer = super().get_paginated_response(data)
-        answer.data["unread"] = Notification.objects.for_user(self.request.user).unread().count()
+        answer.data["unread"] = self.unread
         return answer
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
+        self.unread = Notification.objects.for_user(request.user).unread().count()
+        return super().paginate_queryset(queryset, request, view)
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         envelope = super().get_paginated_response_schema(schema)
@@ -67,5 +72,5 @@ class NotificationViewSet(ListModelMixin, GenericViewSet[Notification]):
 
     @extend_schema(summary="Mark all as read", request=None, responses=UnreadSerializer)
     def read_all(self, request: Request) -> Response:
-        services.mark_read(int(request.user.pk))
+        services.mark_read(person(request).pk)
         return self.unread(request)

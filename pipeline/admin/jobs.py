@@ -31,7 +31,7 @@ from pipeline.models.telemetry import METRIC_COLUMNS
 from pipeline.querysets import JobQuerySet
 from pipeline.services import observation
 from pipeline.services.errors import Refusal
-from pipeline.services.jobs import delete_job, request_cancel, start_job
+from pipeline.services.jobs import delete_job, request_cancel, retry_job, start_job
 from pipeline.states import ACTIVE
 from pipeline.transitions import allocate
 
@@ -94,7 +94,7 @@ class JobAdmin(ModelAdmin):
     search_help_text = "Name, id, base model, owner, or the machine's id at the provider"
     date_hierarchy = "created_at"
     raw_id_fields = ("owner", "dataset", "eval_dataset")
-    actions = ("cancel", "start", "resync", "delete_jobs")
+    actions = ("cancel", "start", "retry", "resync", "delete_jobs")
     actions_submit_line = ("cancel_this", "start_this", "resync_this")
     inlines = (AttemptInline, EventInline, CostInline)
     readonly_fields = (
@@ -224,6 +224,11 @@ class JobAdmin(ModelAdmin):
     def start(self, request: HttpRequest, jobs: JobQuerySet) -> None:
         for job in jobs:
             self._start(request, job)
+
+    @action(description="Try again, as new jobs", permissions=["change"])
+    def retry(self, request: HttpRequest, jobs: JobQuerySet) -> None:
+        for job in jobs:
+            self._do(request, job, lambda job: f"tried again as {retry_job(job).pk}.")
 
     @action(description="Look at the provider now (resync)", permissions=["change"])
     def resync(self, request: HttpRequest, jobs: JobQuerySet) -> None:

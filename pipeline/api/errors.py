@@ -100,7 +100,7 @@ def _refused_by_framework(error: Exception) -> Response | None:
     if getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = error.auth_header  # type: ignore[attr-defined]  # set by APIView.handle_exception
     if getattr(error, "wait", None):
-        headers["Retry-After"] = str(int(error.wait) + 1)  # type: ignore[attr-defined]  # on Throttled
+        headers["Retry-After"] = str(error.wait)  # type: ignore[attr-defined]  # on Throttled, whole seconds
     if isinstance(error, exceptions.ValidationError):
         errors = list(_flatten("", error.get_full_details()))
         return problem(error.status_code, "invalid", _first_sentence(errors), errors=errors, headers=headers)

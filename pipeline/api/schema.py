@@ -11,7 +11,7 @@ from training.hyperparameters import FIELDS, FieldType, Hyperparameter
 _TYPES = {FieldType.INT: "integer", FieldType.FLOAT: "number", FieldType.BOOL: "boolean", FieldType.STR: "string"}
 
 
-class ApiTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # registers itself
+class ApiTokenScheme(OpenApiAuthenticationExtension):  # being defined registers it
     target_class = "pipeline.api.auth.ApiTokenAuthentication"
     name = "apiToken"
 

@@ -28,7 +28,7 @@ class PresetSerializer(serializers.Serializer):
 
 class BaseModelSerializer(serializers.Serializer):
     id = serializers.CharField()
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]  # a field, not the attribute of this name
     parameters = serializers.IntegerField(allow_null=True)
     licence = serializers.CharField()
     note = serializers.CharField()
@@ -41,7 +41,7 @@ class HyperparameterSerializer(serializers.Serializer):
     type = serializers.ChoiceField([one.value for one in FieldType])
     default = serializers.JSONField()
     group = serializers.ChoiceField([one.value for one in Group])
-    label = serializers.CharField()  # type: ignore[assignment]  # Field has an attribute of this name
+    label = serializers.CharField()  # type: ignore[assignment]
     help = serializers.CharField()
     minimum = serializers.FloatField(allow_null=True)
     maximum = serializers.FloatField(allow_null=True)

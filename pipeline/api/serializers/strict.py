@@ -46,8 +46,7 @@ class StrictSerializer(serializers.Serializer):
         return f"“{shown}” is not known here. {hint}"
 
 
-def one_line(value: str) -> str:
+def one_line(value: str) -> None:
     """Refuse control characters in names: they end up in headers, file names and messages."""
     if any(ord(character) < 32 or ord(character) == 127 for character in value):
         raise serializers.ValidationError("Leave out line breaks and other control characters.", "control_character")
-    return value

@@ -53,7 +53,7 @@ class EventSerializer(serializers.Serializer):
     kind = serializers.ChoiceField(EventType.choices)
     level = serializers.ChoiceField(["info", "warning", "error"])
     message = serializers.CharField()
-    data = serializers.DictField()
+    data = serializers.DictField()  # type: ignore[assignment]  # a field, not the property of this name
     attempt = serializers.IntegerField(allow_null=True)
     actor = serializers.CharField(help_text="User name of the person who did it, if one did.")
     at = serializers.DateTimeField(source="created_at")

@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
+from pipeline.api.auth import person
 from pipeline.api.serializers.access import MeSerializer, NewTokenSerializer, TokenCreateSerializer, TokenSerializer
 from pipeline.models import ApiToken
 from pipeline.services.tokens import create_token, revoke_token
@@ -23,7 +24,7 @@ from pipeline.services.tokens import create_token, revoke_token
 class MeView(APIView):
     @extend_schema(summary="Who you are here", responses=MeSerializer)
     def get(self, request: Request) -> Response:
-        user = request.user
+        user = person(request)
         return Response(
             {
                 "id": user.pk,
@@ -55,7 +56,7 @@ class TokenViewSet(ListModelMixin, GenericViewSet[ApiToken]):
             raise PermissionDenied("A token cannot make tokens. Sign in and make it in the settings.", "session_needed")
         given = TokenCreateSerializer(data=request.data)
         given.is_valid(raise_exception=True)
-        token, text = create_token(request.user, given.validated_data["name"])
+        token, text = create_token(person(request), given.validated_data["name"])
         body = TokenSerializer(token).data | {"token": text}
         return Response(body, status=status.HTTP_201_CREATED, headers={"Cache-Control": "no-store"})
 

@@ -10,6 +10,7 @@ from django.urls import Resolver404, resolve
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.exceptions import NotFound
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -18,6 +19,10 @@ from rest_framework.views import APIView
 @extend_schema(exclude=True)
 class SchemaView(SpectacularAPIView):
     """YAML, or JSON with ?format=json."""
+
+    def handle_exception(self, error: Exception) -> Response:
+        self.request.accepted_renderer = JSONRenderer()  # a problem is JSON, whatever was asked for
+        return super().handle_exception(error)
 
 
 @extend_schema(exclude=True)

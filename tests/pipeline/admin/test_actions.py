@@ -47,6 +47,16 @@ def test_start_queues_a_saved_job(operator, things):
     assert act(operator, "start", things.saved) == ["saved job: This job was already started."]
 
 
+def test_retry_makes_a_new_job_of_an_ended_one(operator, things):
+    assert "has not ended yet" in act(operator, "retry", things.running)[0]
+    Job.objects.filter(pk=things.running.pk).update(
+        status="failed", completed_at="2026-01-01T00:00Z", final_cost=0, reason="vanished"
+    )
+    again = "Rünning job: tried again as {}."
+    said = act(operator, "retry", things.running)
+    assert said == [again.format(Job.objects.get(status="queued").pk)]
+
+
 def test_delete_leaves_active_jobs_alone(operator, things):
     said = act(operator, "delete_jobs", things.saved, things.running)
     assert "saved job: deleted." in said
@@ -92,7 +102,7 @@ def test_saving_a_page_writes_the_changed_limit_and_nothing_stale(operator, thin
     assert answer.status_code == 302, answer.context["adminform"].form.errors
     job = Job.objects.get(pk=before.pk)
     assert str(job.budget_limit) == "7.50"
-    assert (job.status, job.progress) == ("running", 0)
+    assert (job.status, job.progress) == ("running", before.progress)
     assert job.event_seq == before.event_seq + 1
 
 

@@ -36,10 +36,12 @@ def scripted_provider(world: Any) -> None:
 def things(owner: Any) -> Things:
     token, text = create_token(owner.user, "laptop")
     job, *_ = make_running_job(owner.user)
-    Job.objects.filter(pk=job.pk).update(name="Rünning job")
+    Job.objects.filter(pk=job.pk).update(name="Rünning job", progress=50)
     job.refresh_from_db()
     running, attempt = fill(job)
-    return Things(make_job(owner.user, name="saved job"), running, attempt, running.artifacts.get(), token, text)
+    saved = make_job(owner.user, name="saved job")
+    storages["lora-datasets"].save(saved.dataset.storage_path, ContentFile(b'{"text": "hello"}\n'))
+    return Things(saved, running, attempt, running.artifacts.get(), token, text)
 
 
 def fill(job: Job, points: int = 3) -> tuple[Job, Attempt]:

@@ -56,7 +56,7 @@ class TestList:
             ("search=smollm2", ["saved job", "Rünning job"]),
             ("search=%25", []),
             ("ordering=name", ["Rünning job", "saved job"]),
-            ("ordering=-progress", ["saved job", "Rünning job"]),
+            ("ordering=progress", ["saved job", "Rünning job"]),
             ("page=2&page_size=1", ["Rünning job"]),
         ],
     )
@@ -247,6 +247,18 @@ class TestActions:
         )
         refused = problem_of(owner.api.post(f"{LIST}{things.running.pk}/cancel/"), 409)
         assert refused["detail"] == "This job has already ended: completed."
+
+    def test_an_ended_job_can_be_tried_again(self, owner, things):
+        path = f"{LIST}{things.running.pk}/retry/"
+        assert problem_of(owner.api.post(path), 409)["code"] == "not_ended"
+        Job.objects.filter(pk=things.running.pk).update(
+            status="failed", completed_at="2026-01-01T00:00Z", final_cost=0, reason="out_of_memory"
+        )
+        answer = owner.api.post(path)
+        assert answer.status_code == 201
+        again = Job.objects.get(pk=answer.json()["id"])
+        assert (again.status, again.name) == ("queued", things.running.name)
+        assert answer["Location"] == f"/api/jobs/{again.pk}/"
 
     def test_delete_takes_what_does_not_run(self, owner, things):
         assert problem_of(owner.api.delete(f"{LIST}{things.running.pk}/"), 409)["code"] == "active"

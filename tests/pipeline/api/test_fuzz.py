@@ -1,0 +1,96 @@
+"""Nonsense in the right places: whatever a field of a real request holds, the answer is a job or a sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import transaction
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from pipeline.models import Job
+from training.hyperparameters import BY_NAME
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+calm = settings(
+    max_examples=80, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+FIELDS = (
+    "name", "dataset", "eval_dataset", "base_model", "preset", "hyperparameters", "gpu_config", "budget_limit",
+    "max_duration", "priority", "retry_policy", "start",
+)  # fmt: skip
+
+PARAMETERS = (
+    "status", "provider", "dataset", "search", "ordering", "page", "page_size", "after", "limit", "kind", "attempt",
+    "after_n", "after_attempt", "q", "download", "points", "from", "to", "names",
+)  # fmt: skip
+
+
+def is_an_answer(response: Any, *expected: int) -> None:
+    assert response.status_code in expected, response.content
+    if response.status_code >= 400:
+        problem = response.json()
+        assert response["Content-Type"] == "application/problem+json"
+        assert problem["detail"]
+        assert all(one["message"] for one in problem["errors"])
+
+
+@calm
+@given(changes=st.dictionaries(st.sampled_from(FIELDS), anything, min_size=1, max_size=3))
+@example(changes={"gpu_config": {"count": 10**400}})
+@example(changes={"budget_limit": "NaN"})
+@example(changes={"budget_limit": "Infinity"})
+@example(changes={"max_duration": 3600.5})
+@example(changes={"preset": ["balanced"]})
+@example(changes={"dataset": {"id": 1}})
+@example(changes={"hyperparameters": {"": {}}})
+def test_creating_a_job(owner, job_body, changes):
+    with transaction.atomic():
+        is_an_answer(owner.api.post("/api/jobs/", job_body | changes, format="json"), 201, 400, 409)
+        transaction.set_rollback(True)
+
+
+@calm
+@given(name=st.sampled_from(sorted(BY_NAME)), value=anything)
+def test_creating_a_job_with_an_odd_hyperparameter(owner, job_body, name, value):
+    with transaction.atomic():
+        answer = owner.api.post("/api/jobs/", job_body | {"hyperparameters": {name: value}}, format="json")
+        is_an_answer(answer, 201, 400)
+        transaction.set_rollback(True)
+
+
+@calm
+@given(body=st.binary(max_size=60) | st.text(alphabet='{}[]",:0123456789.eE-+nultrfas\\ ', max_size=60).map(str.encode))
+def test_a_body_of_any_bytes(owner, body):
+    is_an_answer(owner.api.post("/api/jobs/", body, content_type="application/json"), 400)
+    assert not Job.objects.exists()
+
+
+@calm
+@given(
+    part=st.sampled_from(["", "events/", "logs/", "live/", "metrics/", "costs/"]),
+    query=st.dictionaries(
+        st.sampled_from(PARAMETERS),
+        st.text(max_size=12) | st.integers().map(str),
+        max_size=3,
+    ),
+)
+def test_any_query(owner, things, part, query):
+    path = "/api/jobs/" if not part else f"/api/jobs/{things.running.pk}/{part}"
+    is_an_answer(owner.api.get(path, query), 200, 400, 404)
+
+
+@pytest.mark.parametrize("path", ["/api/notifications/", "/api/tokens/", "/api/presets/", "/api/datasets/"])
+@calm
+@given(
+    query=st.dictionaries(
+        st.sampled_from(["page", "page_size", "unread", "type", "job"]), st.text(max_size=12), max_size=2
+    )
+)
+def test_any_query_of_other_lists(owner, path, query):
+    is_an_answer(owner.api.get(path, query), 200, 400, 404)
