@@ -80,5 +80,5 @@ def _forget(pool: ProducerPool) -> None:
             del _pools[key]
     try:
         pool.connections.force_close_all()
-    except Exception:  # noqa: BLE001 - the connections are broken already
+    except Exception:
         logger.debug("Closing a broken connection to the broker failed.", exc_info=True)

@@ -124,7 +124,7 @@ def open_from(alias: str, path: str, offset: int = 0) -> BinaryIO:
     """Open an object for reading from a byte offset, without fetching what stands before. Raises FileNotFoundError."""
     storage = cast(Any, storages[alias])
     if is_local(alias):
-        file = Path(storage.path(path)).open("rb")  # noqa: SIM115 - the caller closes it
+        file = Path(storage.path(path)).open("rb")
         file.seek(offset)
         return file
     with _store_errors():

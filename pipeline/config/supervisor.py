@@ -27,7 +27,7 @@ GRACE_SECONDS = 10  # a worker may finish its task; whatever takes longer is don
 SERVICE_LOOK_SECONDS = 2.0
 
 DAPHNE = [
-    "-m", "daphne", "--verbosity", "0", "--no-server-name",
+    "-m", "pipeline.config.web", "--verbosity", "0", "--no-server-name",
     "--websocket-max-message-size", "65536", "--websocket-max-frame-size", "65536",
     # The time a whole response may take, so it bounds the download of a large file, too.
     "--http-timeout", "900", "--application-close-timeout", "10",

@@ -120,7 +120,7 @@ def own_stack():
 def test_an_interrupt_stops_everything_within_seconds(own_stack):
     supervisor = psutil.Process(own_stack.pid)
     children = supervisor.children(recursive=True)
-    assert {"daphne", "worker", "beat"} <= {word for child in children for word in child.cmdline()}
+    assert {"pipeline.config.web", "worker", "beat"} <= {word for child in children for word in child.cmdline()}
     own_stack.send_signal(signal.SIGINT)
     assert own_stack.wait(15) == 0
     assert own_stack.stdout.read().rstrip().endswith("Stopped.")

@@ -1,4 +1,4 @@
-"""A small S3-compatible store on localhost: enough of the protocol for boto3 to store, read, list and delete objects."""
+"""A small S3-compatible store on localhost: enough for boto3 to store, read, list and delete objects."""
 
 from __future__ import annotations
 

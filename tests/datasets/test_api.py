@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.test.utils import CaptureQueriesContext
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from datasets import storage
 from datasets.models import Bucket, Dataset
@@ -203,9 +203,8 @@ def test_rename_and_hold_out(owner: Person, stranger: Person) -> None:
 
 def test_fields_that_the_server_sets_cannot_be_patched(owner: Person) -> None:
     dataset = stored(owner.user, b"broken\n")
-    owner.api.patch(
-        detail(dataset), {"training_ready": True, "status": "ready", "storage_path": "../x", "size_bytes": 1}, format="json"
-    )
+    wished = {"training_ready": True, "status": "ready", "storage_path": "../x", "size_bytes": 1}
+    owner.api.patch(detail(dataset), wished, format="json")
     again = Dataset.objects.get(pk=dataset.pk)
     assert (again.training_ready, again.status, again.storage_path) == (False, "uploaded", dataset.storage_path)
 

@@ -141,7 +141,8 @@ def test_roles_tokens_and_lengths_are_counted(owner: Person) -> None:
 
 def test_rows_shared_with_the_training_set_are_found(owner: Person) -> None:
     training = checked(owner.user, chats(50), "Training")
-    held_out = checked(owner.user, jsonl([chat("new"), chat(" question  7 "), chat("question 9")]), validation_for=training)
+    rows = [chat("new"), chat(" question  7 "), chat("question 9")]
+    held_out = checked(owner.user, jsonl(rows), validation_for=training)
     overlap = held_out.report["overlap"]
     assert overlap["rows"] == 2
     assert overlap["with"] == "Training"
