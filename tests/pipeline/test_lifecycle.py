@@ -8,43 +8,18 @@ from decimal import Decimal
 import pytest
 from django.db.models.functions import Now
 
-from pipeline.decide import SILENCE
-from pipeline.models import Artifact, Attempt, CallOutcome, Job, JobEvent, ProviderCall
-from pipeline.providers.base import AuthError, CreateRequest, MachineState, NoCapacity, Refused, Unavailable
-from pipeline.services import observation, stopping, submission
+from pipeline.models import Artifact, CallOutcome, Job, JobEvent, ProviderCall
+from pipeline.providers.base import AuthError, CreateRequest, NoCapacity, Refused, Unavailable
+from pipeline.services import observation, submission
 from pipeline.services.errors import Conflict
-from pipeline.services.jobs import delete_job, request_cancel, retry_job, start_job
+from pipeline.services.jobs import delete_job, retry_job, start_job
 from pipeline.states import AttemptState, EndReason, JobStatus
 from tests.factories import make_job, make_running_job, make_user
 from tests.fakes.provider import ScriptedProvider, World
+from tests.pipeline.steps import look, program_says, shift, submitted
 from training.contract import ENV_JOB_TOKEN, ExitCode
 
 pytestmark = pytest.mark.django_db
-
-
-def submitted(world: World, **fields: object) -> tuple[Job, Attempt]:
-    job = make_job(make_user(), start=True, **fields)
-    submission.submit(job.pk)
-    job.refresh_from_db()
-    return job, job.attempts.order_by("-n")[0]
-
-
-def look(job: Job) -> Job:
-    Job.objects.active().filter(pk=job.pk).update(next_check_at=Now())
-    observation.poll(job.pk)
-    job.refresh_from_db()
-    return job
-
-
-def shift(attempt: Attempt, **ago: timedelta) -> None:
-    """Move times of an attempt into the past."""
-    Attempt.objects.filter(pk=attempt.pk).update(**{name: Now() - delta for name, delta in ago.items()})
-
-
-def program_says(attempt: Attempt, outcome: str, reason: str = "", message: str = "") -> None:
-    Attempt.objects.filter(pk=attempt.pk).update(
-        outcome=outcome, outcome_reason=reason, outcome_at=Now(), error_message=message
-    )
 
 
 def test_submission_makes_one_machine_and_gives_it_a_token_nobody_stores(world: World) -> None:
@@ -238,128 +213,6 @@ def test_a_job_waits_for_a_slot_without_spending_attempts(world: World) -> None:
     job.refresh_from_db()
     assert (job.status, job.current_stage) == (JobStatus.QUEUED, "waiting_for_slot")
     assert not job.attempts.exists()
-
-
-def test_cancel_before_submission_ends_at_once(world: World) -> None:
-    job = make_job(make_user(), start=True)
-    assert request_cancel(job.pk, actor="ann") is True
-    stopping.stop(job.pk)
-    job.refresh_from_db()
-    assert (job.status, job.reason) == (JobStatus.CANCELLED, EndReason.CANCELLED_BY_USER)
-    submission.submit(job.pk)
-    assert world.count("create") == 0
-
-
-def test_cancelled_is_said_only_when_the_machine_is_gone(world: World) -> None:
-    job, attempt = submitted(world)
-    world.stops_at_once = False
-    request_cancel(job.pk)
-    stopping.stop(job.pk)
-    job.refresh_from_db()
-    assert job.status == JobStatus.CANCELLING
-    assert world.count("stop") == 1
-    assert look(job).status == JobStatus.CANCELLING
-    world.end(attempt.name)
-    assert look(job).status == JobStatus.CANCELLED
-    assert world.alive == []
-
-
-def test_a_stop_that_fails_is_ordered_again_for_ever(world: World) -> None:
-    job, _ = submitted(world)
-    world.stop_error = Unavailable("500")
-    request_cancel(job.pk)
-    for _ in range(6):
-        look(job)
-    assert job.status == JobStatus.CANCELLING
-    assert world.count("stop") >= 6
-    world.stop_error = None
-    look(job)
-    assert look(job).status == JobStatus.CANCELLED
-
-
-def test_cancelling_twice_gives_the_same_answer(world: World) -> None:
-    job, _ = submitted(world)
-    assert request_cancel(job.pk) is True
-    assert request_cancel(job.pk) is False
-
-
-def test_cancel_while_the_answer_to_create_is_unknown_waits_for_certainty(world: World) -> None:
-    def lose(request: CreateRequest) -> None:
-        raise Unavailable("cut")
-
-    world.after_create = lose
-    job, attempt = submitted(world)
-    world.hidden.add(attempt.name)
-    request_cancel(job.pk)
-    stopping.stop(job.pk)
-    look(job)
-    assert job.status == JobStatus.CANCELLING, "no machine known is not no machine"
-    world.hidden.clear()
-    look(job)
-    look(job)
-    assert look(job).status == JobStatus.CANCELLED
-    assert world.alive == []
-
-
-def test_a_finished_program_cannot_be_cancelled_any_more(world: World) -> None:
-    job, attempt = submitted(world)
-    program_says(attempt, "completed")
-    with pytest.raises(Conflict, match="just finished"):
-        request_cancel(job.pk)
-
-
-def test_a_cancel_that_came_first_wins_over_the_last_word(world: World) -> None:
-    job, attempt = submitted(world)
-    request_cancel(job.pk)
-    program_says(attempt, "stopped")
-    world.end(attempt.name, exit_code=ExitCode.STOPPED)
-    assert look(job).status == JobStatus.CANCELLED
-
-
-def test_a_silent_program_is_stopped_and_tried_again(world: World) -> None:
-    job, attempt = submitted(world)
-    shift(attempt, first_contact_at=timedelta(hours=1), last_seen_at=SILENCE + timedelta(seconds=1))
-    look(job)
-    assert job.desired == "stop"
-    assert job.status == JobStatus.INITIALIZING, "a fault is not a cancel"
-    look(job)
-    look(job)
-    assert job.status == JobStatus.QUEUED
-    assert job.desired == "run"
-
-
-def test_a_program_that_never_calls_is_stopped(world: World) -> None:
-    job, attempt = submitted(world)
-    shift(attempt, machine_seen_at=timedelta(seconds=601))
-    look(job)
-    assert job.stop_reason == EndReason.START_TIMEOUT
-
-
-def test_the_time_limit_ends_a_job_as_a_decision(world: World) -> None:
-    job, attempt = submitted(world, max_duration=60)
-    shift(attempt, first_contact_at=timedelta(seconds=180), last_seen_at=timedelta(0))
-    look(job)
-    assert job.status == JobStatus.CANCELLING
-    look(job)
-    assert look(job).status == JobStatus.CANCELLED
-    assert job.reason == EndReason.DEADLINE_EXCEEDED
-
-
-def test_a_program_that_stopped_itself_at_the_limit_ends_the_same_way(world: World) -> None:
-    job, attempt = submitted(world)
-    program_says(attempt, "failed", "deadline_exceeded")
-    world.end(attempt.name, exit_code=ExitCode.DEADLINE_EXCEEDED)
-    assert look(job).status == JobStatus.CANCELLED
-    assert job.reason == EndReason.DEADLINE_EXCEEDED
-
-
-def test_an_exited_machine_is_removed_before_the_attempt_closes(world: World) -> None:
-    job, attempt = submitted(world)
-    program_says(attempt, "completed")
-    world.change(attempt.name, state=MachineState.EXITED)
-    look(job)
-    assert world.count("force") == 1
-    assert look(job).status == JobStatus.COMPLETED
 
 
 def test_machine_time_is_metered_to_the_end(world: World) -> None:
