@@ -58,7 +58,9 @@ class Report(TrainerCallback):  # type: ignore[misc,unused-ignore]
         if not values:
             return
         if "loss" in values:
-            values |= self._pace.record(state.global_step, state.max_steps, values.get("num_tokens"))
+            values |= self._pace.record(
+                state.global_step, state.max_steps, values.get("num_tokens", values.get("num_input_tokens_seen"))
+            )
             self._last_record = values
         self._reporter.metric(state.global_step, {**values, **self._gauges()})
 

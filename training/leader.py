@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -154,6 +155,8 @@ class Leader:
         values, problems = hyperparameters.validate(self.spec.hyperparameters)
         if problems:
             raise RunError(" ".join(sentence for _, sentence in problems))
+        # What concerns those who write the libraries, not those who train with them.
+        warnings.simplefilter("ignore", FutureWarning)
         source, is_local = model.locate(self.spec.base_model, self.env.models_dir)
         environment.prepare_libraries(self.env.work_dir, offline=is_local)
         ctx = run.Context(

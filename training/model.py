@@ -73,7 +73,7 @@ def _cpu_is_fast_in_bf16() -> bool:
         return False
 
 
-def quantization(values: dict[str, Any], how: Numbers) -> Any:
+def quantization(values: dict[str, Any], bf16: bool, fp16: bool) -> Any:
     """A BitsAndBytesConfig, or None."""
     import torch
     from transformers import BitsAndBytesConfig
@@ -85,12 +85,12 @@ def quantization(values: dict[str, Any], how: Numbers) -> Any:
             load_in_4bit=True,
             bnb_4bit_quant_type=values["bnb_4bit_quant_type"],
             bnb_4bit_use_double_quant=values["bnb_4bit_use_double_quant"],
-            bnb_4bit_compute_dtype=torch.bfloat16 if how.bf16 else torch.float16 if how.fp16 else torch.float32,
+            bnb_4bit_compute_dtype=torch.bfloat16 if bf16 else torch.float16 if fp16 else torch.float32,
         )
     return None
 
 
-def adapter(values: dict[str, Any], task_type: str = "CAUSAL_LM") -> Any:
+def adapter(values: dict[str, Any], task_type: str | None = "CAUSAL_LM") -> Any:
     """A LoraConfig."""
     from peft import LoraConfig
 

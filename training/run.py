@@ -120,7 +120,7 @@ def train(ctx: Context, data: rows.Prepared) -> dict[str, Any]:
 
 def answer(ctx: Context, trainer: Any, data: rows.Prepared, stage: Stage) -> list[str]:
     """Answers to the held-out prompts, or none: that they could not be had must not end a run that trains well."""
-    if not ctx.reporter or not data.held_out:
+    if not ctx.reporter or not data.held_out or not trainer.model.get_base_model().can_generate():
         return []
     from training.samples import answers
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from training.contract import Sample
+from training.families import as_text
 
 BATCH = 8  # prompts answered at once
 MAX_SHOWN = 8_000  # characters of one text that is reported
@@ -70,7 +71,8 @@ def answers(
         def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
             return torch.full((input_ids.shape[0],), give_up(), dtype=torch.bool, device=input_ids.device)
 
-    texts = [_prompt_text(tokenizer, row) for row in asked]
+    encodes = bool(model.config.is_encoder_decoder)
+    texts = [as_text(row["prompt"]) if encodes else _prompt_text(tokenizer, row) for row in asked]
     was_training, side = model.training, tokenizer.padding_side
     room = max(max_length - max_new_tokens, 16)
     found: list[str] = []
@@ -84,7 +86,7 @@ def answers(
                 padding=True,
                 truncation=True,
                 max_length=room,
-                add_special_tokens=isinstance(asked[0]["prompt"], str),  # a chat template has put them in already
+                add_special_tokens=encodes or isinstance(asked[0]["prompt"], str),  # else the template has put them in
             ).to(model.device)
             with torch.inference_mode():
                 output = model.generate(
@@ -101,7 +103,7 @@ def answers(
                 )
             if give_up():
                 break
-            new = output[:, batch["input_ids"].shape[1] :]
+            new = output if encodes else output[:, batch["input_ids"].shape[1] :]
             found += [text.strip()[:MAX_SHOWN] for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
     finally:
         tokenizer.padding_side = side

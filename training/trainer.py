@@ -6,6 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+from training import families
 from training import model as models
 from training.data import Prepared
 from training.failures import InvalidDataError
@@ -60,25 +61,30 @@ def arguments(values: dict[str, Any], how: models.Numbers, out: Path, has_valida
 def build(
     source: str, base_model: str, values: dict[str, Any], how: models.Numbers, data: Prepared, out: Path, cache: Path
 ) -> Any:
-    """An SFTTrainer with model, adapter and tokenized data."""
+    """A trainer with model, adapter and tokenized data."""
     from transformers import PrinterCallback
     from trl import SFTTrainer
 
     train, validation = _rows(data.train, cache), _rows(data.validation, cache) if data.validation else None
+    args = arguments(values, how, out, validation is not None)
     try:
-        tokenizer = models.tokenizer(source, data.chat)
+        kind = families.family(source)
+        tokenizer = models.tokenizer(source, data.chat and kind is families.Family.CAUSAL)
     except (OSError, ValueError) as error:
         raise models.explain_loading(base_model, error) from error
     try:
-        trainer = SFTTrainer(
-            model=source,
-            args=arguments(values, how, out, validation is not None),
-            train_dataset=train,
-            eval_dataset=validation,
-            processing_class=tokenizer,
-            peft_config=models.adapter(values),
-            quantization_config=models.quantization(values, how),
-        )
+        if kind is families.Family.CAUSAL:
+            trainer = SFTTrainer(
+                model=source,
+                args=args,
+                train_dataset=train,
+                eval_dataset=validation,
+                processing_class=tokenizer,
+                peft_config=models.adapter(values),
+                quantization_config=models.quantization(values, how.bf16, how.fp16),
+            )
+        else:
+            trainer = families.build(kind, source, values, args, (train, validation), tokenizer)
     except OSError as error:
         raise models.explain_loading(base_model, error) from error
     if len(trainer.train_dataset) == 0:

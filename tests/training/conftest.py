@@ -49,11 +49,11 @@ def models_dir() -> Path:
     digest = hashlib.sha256(Path(tiny.__file__).read_bytes()).hexdigest()[:12]
     folder = ROOT / ".stoker" / "test-cache" / digest
     if not (folder / MODEL / "config.json").is_file():
-        target = folder / MODEL
+        target = folder / "tests"
         done = subprocess.run(
             [str(trainer_python()), tiny.__file__, str(target)], capture_output=True, text=True, cwd=ROOT / ".stoker"
         )
-        assert done.returncode == 0 or (target / "config.json").is_file(), done.stderr
+        assert done.returncode == 0 or (folder / MODEL / "config.json").is_file(), done.stderr
     return folder
 
 

@@ -198,6 +198,22 @@ def test_two_processes_stop_together_with_a_checkpoint(launch: Start, wire: Wire
     assert [step for step, _ in wire.metrics()] == list(range(1, wire.metrics()[-1][0] + 1))
 
 
+@pytest.mark.parametrize("family", ["t5", "bert"])
+def test_other_families_of_models_are_trained(launch: Start, wire: WireServer, family: str) -> None:
+    values = {"max_steps": 8, "learning_rate": 1e-1, "gradient_accumulation_steps": 1, "held_out_samples": 1}
+    describe(wire, values=values, base_model=f"tests/tiny-{family}")
+    program = launch(wire)
+    assert program.wait() == ExitCode.COMPLETED, program.output
+    losses = [loss for _, loss in wire.metrics()]
+    assert len(losses) == 8
+    assert losses[-1] < losses[0]
+    assert wire.metrics("eval_loss")[-1][0] == 8
+    assert wire.metrics("tokens_per_second")
+    assert len(wire.stored("adapter")) == 1
+    answered = [data for data in wire.of_kind("sample") if data["after"] is not None]
+    assert len(answered) == (1 if family == "t5" else 0)  # an encoder fills in words and answers nothing
+
+
 def test_bad_row_ends_the_run_as_invalid_data(launch: Start, wire: WireServer) -> None:
     describe(wire, tiny.jsonl(3) + b'{"messages": []}\n')
     assert launch(wire).wait() == ExitCode.INVALID_DATA
@@ -224,6 +240,7 @@ def test_deadline_ends_the_run(launch: Start, wire: WireServer) -> None:
 
 def test_silent_server_ends_the_run(launch: Start, wire: WireServer) -> None:
     describe(wire, limits={"silence_seconds": 2})
+    wire.files.clear()
     wire.on_event = lambda event: setattr(wire.faults, "down", True)
     assert launch(wire).wait() == ExitCode.SERVER_SILENT
     assert wire.finish is None

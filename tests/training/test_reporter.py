@@ -188,3 +188,15 @@ def test_spool_keeps_lines_that_the_disk_does_not_take(tmp_path: Path, monkeypat
     assert len(spool.read(1, 10, 9)) == 1
     assert len(spool.read(1, 2, 10_000)) == 2
     spool.close()
+
+
+def test_logging_does_not_wait_for_the_server(wire: WireServer, make: Make, tmp_path: Path) -> None:
+    reporter = make()
+    with wire.lock:  # the server accepts connections and does not answer
+        for step in range(1, 501):
+            reporter.metric(step, {"loss": 1.0})
+        assert reporter.last_n == 500
+        assert len((tmp_path / "spool.jsonl").read_bytes().splitlines()) == 500
+        assert not wire.events
+    assert reporter.close(20)
+    assert len(wire.events) == 500
