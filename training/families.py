@@ -1,7 +1,7 @@
 """Which kind of model a name stands for, and how the kinds that TRL does not train are trained.
 
 Causal models (Llama, Qwen, Gemma, GPT ...) go to TRL's SFTTrainer. Encoder-decoder models (T5, BART) learn completions
-from prompts, and encoders (BERT) learn to fill in masked words of the same texts, both with the Trainer of Transformers.
+from prompts, encoders (BERT) learn to fill in masked words of the same texts, both with the Trainer of Transformers.
 """
 
 from __future__ import annotations
