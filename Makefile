@@ -17,7 +17,7 @@ MAKEFLAGS += --no-print-directory
 export STOKER_HOME PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run user test lint shell clean python server dev trainer browser
+.PHONY: help setup demo run user test bench lint shell clean python server dev trainer browser
 
 help: ## list these commands
 	@echo "make ..."
@@ -43,6 +43,9 @@ lint: dev ## check style, types and that models have their migrations
 	@$(SERVER) -m ruff format --quiet --check . || { echo "Run: $(SERVER) -m ruff format ."; exit 1; }
 	@$(SERVER) -m mypy --no-error-summary
 	@$(MANAGE) makemigrations --check --dry-run >/dev/null || { echo "Models changed without a migration: run manage.py makemigrations."; exit 1; }
+
+bench: server browser ## measure what it does in a second, each figure beside its floor (QUICK=1, JSON=file)
+	@exec $(SERVER) -m benchmarks $(if $(filter 1 yes true,$(QUICK)),--quick) $(if $(JSON),--json "$(JSON)")
 
 shell: server ## a Python shell with the models at hand
 	@$(MANAGE) shell

@@ -1,0 +1,25 @@
+"""How much is measured: for a table to be written down, for a quick look, and for the test that it runs at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sizes:
+    ingest_seconds: float  # of each ingest figure
+    floor_seconds: float  # of each floor of ingest
+    most_clients: int
+    live_posts: int
+    most_sockets: int
+    stored_steps: int
+    reads: int
+    jobs: int  # started and cancelled, of each provider
+    tasks: int  # no-op tasks, and round trips through Redis
+
+
+SIZES = {
+    "full": Sizes(8, 5, 32, 300, 100, 100_000, 100, 20, 200),
+    "quick": Sizes(1.5, 1, 32, 40, 100, 100_000, 15, 3, 30),
+    "tiny": Sizes(0.3, 0.2, 2, 3, 2, 2_000, 2, 1, 3),
+}
