@@ -1,4 +1,5 @@
 // All charts of a page: they share the stretch of steps shown, scale and smoothing, and are drawn without ever holding up the page.
+import { lineOptions } from "./chart_options.js";
 import { MetricChart, css } from "./metric_chart.js";
 import { Metrics } from "./series.js";
 

@@ -147,6 +147,13 @@ function clear(name) {
   controlOf(place)?.removeAttribute("aria-invalid");
 }
 
+/** The error is read with the control, after the help that stands there already. */
+function describe(control, place, name) {
+  place.id ||= `e-${name.replace(/\W+/g, "-")}`;
+  const ids = (control.getAttribute("aria-describedby") ?? "").split(" ").filter((id) => id && id !== place.id);
+  control.setAttribute("aria-describedby", [...ids, place.id].join(" "));
+}
+
 function showErrors(error) {
   const loose = [];
   let first = null;
@@ -160,8 +167,7 @@ function showErrors(error) {
     place.closest("details")?.setAttribute("open", "");
     const control = controlOf(place);
     control?.setAttribute("aria-invalid", "true");
-    if (control && place.id === "") place.id = `e-${one.field.replace(/\W+/g, "-")}`;
-    control?.setAttribute("aria-errormessage", place.id);
+    if (control) describe(control, place, one.field);
     first ??= control;
   }
   const shown = (error.errors?.length ?? 0) - loose.length;
