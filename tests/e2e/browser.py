@@ -26,6 +26,7 @@ PASSWORD = "a horse, a battery and a staple"
 DESKTOP = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
 NARROW = {"width": 360, "height": 740}
+expect.set_options(timeout=20_000)
 # What a browser itself says about a server that it cannot reach.
 UNREACHABLE = r"WebSocket connection to|Failed to load resource: net::ERR|WebSocket is closed before"
 NOT_FOUND = r"Failed to load resource: the server responded with a status of 404"
