@@ -121,7 +121,7 @@ def signed_out(db: None) -> Person:
 def stack() -> Iterator[Stack]:
     """The whole product, running: web, worker and beat on a port and a database of its own."""
     with Stack(FOLDER / f"stack-{WORKER}", port=free_port(), environment=OUTSIDE) as running:
-        running.wait_ready()
+        running.wait_ready(180)
         yield running
 
 

@@ -66,7 +66,6 @@ CONTENT_SECURITY_POLICY = {
 # The admin's own scripts build their expressions at run time and style their elements in place; staff alone reaches it.
 STOKER_RELAXED_POLICIES = {
     "/admin/": {"script-src": ["'unsafe-inline'", "'unsafe-eval'"], "style-src": ["'unsafe-inline'"]},
-    "/api/docs/": {"style-src": ["'unsafe-inline'"]},
 }
 
 # Applications
@@ -85,7 +84,6 @@ INSTALLED_APPS = [
     "csp",
     "django_celery_beat",
     "django_filters",
-    "django_htmx",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "rest_framework",
@@ -106,7 +104,6 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_htmx.middleware.HtmxMiddleware",
 ]
 
 ROOT_URLCONF = "pipeline.config.urls"
@@ -330,7 +327,13 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "pipeline.api.schema.with_problems"],
     "ENUM_NAME_OVERRIDES": {"JobStatus": "pipeline.states.JobStatus", "DatasetStatus": "datasets.models.Status"},
 }
-UNFOLD = {"SITE_TITLE": "Stoker", "SITE_HEADER": "Stoker", "SITE_SYMBOL": "local_fire_department"}
+UNFOLD = {
+    "SITE_TITLE": "Stoker",
+    "SITE_HEADER": "Stoker",
+    "SITE_SYMBOL": "local_fire_department",
+    "SITE_URL": "/jobs/",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/favicon.svg"}],
+}
 
 # E-mail
 

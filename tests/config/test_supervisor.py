@@ -19,7 +19,7 @@ pytestmark = pytest.mark.e2e
 
 
 def get(url):
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         return answer.status, answer.headers, answer.read()
 
 
