@@ -46,6 +46,8 @@ django.setup()
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share the running product run in one process, so that it is started once."""
     for item in items:
+        if "e2e" in item.path.parts:
+            item.add_marker(pytest.mark.e2e)
         if "stack" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("stack"))
             item.add_marker(pytest.mark.e2e)
