@@ -16,11 +16,12 @@ from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.filters import OrderingFilter, SearchFilter
 from rest_framework.pagination import PageNumberPagination
-from rest_framework.parsers import JSONParser, MultiPartParser
+from rest_framework.parsers import MultiPartParser
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
+from rest_framework.settings import api_settings
 from rest_framework.viewsets import GenericViewSet
 
 from datasets import preview, services
@@ -51,7 +52,7 @@ class Pages(PageNumberPagination):
 class DatasetViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet[Dataset]):
     queryset = Dataset.objects.none()
     permission_classes = (IsAuthenticated,)
-    parser_classes = (JSONParser, MultiPartParser)
+    parser_classes = (*api_settings.DEFAULT_PARSER_CLASSES, MultiPartParser)
     pagination_class = Pages
     filter_backends = (DjangoFilterBackend, SearchFilter, OrderingFilter)
     filterset_fields = ("status", "training_ready", "format", "validation_for")

@@ -20,7 +20,7 @@ from django.db import models, transaction
 from django.db.models.functions import Now
 
 from datasets import storage
-from datasets.checking.digests import DigestPart, compare
+from datasets.checking.digests import DigestPart, Matches, compare
 from datasets.checking.tally import Tally
 from datasets.models import UNCHECKED, Bucket, Dataset, Status
 from datasets.nudge import nudge
@@ -170,7 +170,7 @@ class _Holder:
     def reject(self, sentence: str) -> bool:
         tally = self.state.tally
         try:
-            self._end(tally, {"version": 1, "errors": {"total": 0, "by_code": {}, "first": []}}, sentence)
+            self._end(tally, tally.report(Matches(), None), sentence)
         except LeaseLost:
             return False
         return True

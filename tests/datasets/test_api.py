@@ -87,6 +87,15 @@ def test_unusable_upload_is_refused_with_a_sentence(
     assert uploads() == before
 
 
+def test_refusal_is_problem_json_that_names_the_field(owner: Person) -> None:
+    response = owner.api.post(URL, {"file": upload(b"a,b", "rows.csv")}, format="multipart")
+    assert response["Content-Type"] == "application/problem+json"
+    body = response.json()
+    assert body["status"] == 400
+    assert [error["field"] for error in body["errors"]] == ["file"]
+    assert body["errors"][0]["message"].startswith("The file name must end in .jsonl")
+
+
 def test_upload_without_a_file_or_with_an_unknown_format_is_refused(owner: Person) -> None:
     assert "Choose a file." in owner.api.post(URL, {"name": "x"}, format="multipart").content.decode()
     response = owner.api.post(URL, {"file": upload(chats(2)), "format": "csv"}, format="multipart")
@@ -234,7 +243,8 @@ def test_dataset_of_a_job_cannot_be_deleted(owner: Person) -> None:
     make_job(owner.user, dataset=dataset, name="Holder", provider="local")
     response = owner.api.delete(detail(dataset))
     assert response.status_code == 409, response.content
-    assert "“Used” is used by “Holder”." in response.content.decode()
+    assert (response.json()["code"], response["Content-Type"]) == ("in_use", "application/problem+json")
+    assert response.json()["detail"].startswith("“Used” is used by “Holder”.")
     assert Dataset.objects.filter(pk=dataset.pk).exists()
 
 
