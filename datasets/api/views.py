@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -52,7 +53,7 @@ class Pages(PageNumberPagination):
 class DatasetViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet[Dataset]):
     queryset = Dataset.objects.none()
     permission_classes = (IsAuthenticated,)
-    parser_classes = (*api_settings.DEFAULT_PARSER_CLASSES, MultiPartParser)
+    parser_classes: Sequence[Any] = (*api_settings.DEFAULT_PARSER_CLASSES, MultiPartParser)
     pagination_class = Pages
     filter_backends = (DjangoFilterBackend, SearchFilter, OrderingFilter)
     filterset_fields = ("status", "training_ready", "format", "validation_for")

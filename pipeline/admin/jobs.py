@@ -17,8 +17,6 @@ from unfold.decorators import action, display
 
 from pipeline.admin.attempts import calls_table
 from pipeline.admin.parts import (
-    ATTEMPT_COLOURS,
-    LEVEL_COLOURS,
     STATUS_COLOURS,
     ShownInline,
     money,
@@ -45,7 +43,7 @@ class AttemptInline(ShownInline):
     model = Attempt
     fields = readonly_fields = (
         "n",
-        "shown_state",
+        "state",
         "external_id",
         "reason",
         "price_per_hour",
@@ -54,19 +52,11 @@ class AttemptInline(ShownInline):
     )
     ordering = ("-n",)
 
-    @display(description="State", label=ATTEMPT_COLOURS)
-    def shown_state(self, attempt: Attempt) -> tuple[str, str]:
-        return attempt.state, attempt.get_state_display()
-
 
 class EventInline(ShownInline):
     model = JobEvent
-    fields = readonly_fields = ("seq", "created_at", "kind", "shown_level", "message", "attempt", "actor")
+    fields = readonly_fields = ("seq", "created_at", "kind", "level", "message", "attempt", "actor")
     ordering = ("-seq",)
-
-    @display(description="Level", label=LEVEL_COLOURS)
-    def shown_level(self, event: JobEvent) -> str:
-        return event.level
 
 
 class CostInline(ShownInline):
@@ -95,14 +85,15 @@ class JobAdmin(ModelAdmin):
     date_hierarchy = "created_at"
     raw_id_fields = ("owner", "dataset", "eval_dataset")
     actions = ("cancel", "start", "retry", "resync", "delete_jobs")
+    view_on_site = False
     actions_submit_line = ("cancel_this", "start_this", "resync_this")
     inlines = (AttemptInline, EventInline, CostInline)
     readonly_fields = (
         *names_of(Job, *EDITABLE),
-        "shown_status", "shown_cost", "shown_estimate", "newest_points", "provider_calls", "live",
+        "shown_cost", "shown_estimate", "newest_points", "provider_calls", "live",
     )  # fmt: skip
     fieldsets = (
-        (None, {"fields": ("name", "shown_status", "current_stage", "stage_detail", "live", "owner", "created_at")}),
+        (None, {"fields": ("name", "status", "current_stage", "stage_detail", "live", "owner", "created_at")}),
         (
             "Progress",
             {
@@ -178,10 +169,9 @@ class JobAdmin(ModelAdmin):
         return job.status, job.get_status_display()
 
     @display(description="Progress", ordering="progress")
-    def shown_progress(self, job: Job) -> SafeString:
-        return format_html(
-            '<progress value="{0}" max="100" aria-label="{0} per cent"></progress> {0} %', round(job.progress)
-        )
+    def shown_progress(self, job: Job) -> str:
+        steps = f" ({job.current_step}/{job.total_steps})" if job.total_steps else ""
+        return f"{job.progress:.0f} %{steps}"
 
     @display(description="Cost", ordering="current_cost")
     def shown_cost(self, job: Job) -> str:
@@ -241,15 +231,15 @@ class JobAdmin(ModelAdmin):
 
     # Buttons on the page of one job
 
-    @action(description="Cancel", permissions=["is_active"])
+    @action(description="Cancel job", permissions=["is_active"])
     def cancel_this(self, request: HttpRequest, job: Job) -> None:
         self._cancel(request, job)
 
-    @action(description="Start", permissions=["is_saved"])
+    @action(description="Start job", permissions=["is_saved"])
     def start_this(self, request: HttpRequest, job: Job) -> None:
         self._start(request, job)
 
-    @action(description="Resync", permissions=["is_active"])
+    @action(description="Look at the provider now", permissions=["is_active"])
     def resync_this(self, request: HttpRequest, job: Job) -> None:
         self._resync(request, [job])
 

@@ -64,7 +64,9 @@ def test_every_model_of_ours_has_a_page():
 def test_pages_open(operator, everything, label):
     app, name = label.split(".")
     model_admin = next(one for model, one in admin.site._registry.items() if model._meta.label_lower == label)
-    assert operator.get(reverse(f"admin:{app}_{name}_changelist")).status_code == 200
+    page = operator.get(reverse(f"admin:{app}_{name}_changelist"))
+    assert page.status_code == 200
+    assert "/favicon.svg" in page.content.decode()
     row = model_admin.model._default_manager.first()
     assert row is not None, "nothing to show"
     assert operator.get(reverse(f"admin:{app}_{name}_change", args=[row.pk])).status_code == 200

@@ -40,6 +40,13 @@ def test_a_body_that_cannot_be_used(owner, body, code, words):
     assert words in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("path", ["/api/tokens/", "/api/datasets/import/"])
+@pytest.mark.parametrize("body", [b"[" * 200_000, b'{"name": "\\u0000"}', b"\xff"])
+def test_every_address_reads_bodies_with_the_same_care(owner, path, body):
+    answer = owner.api.post(path, body, content_type="application/json")
+    assert (answer.status_code, answer.json()["code"]) == (400, "parse_error")
+
+
 def test_a_body_that_is_too_large(owner):
     answer = owner.api.post(LIST, b'{"name": "' + b"x" * 1024 * 1024 + b'"}', content_type="application/json")
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")

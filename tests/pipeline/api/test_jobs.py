@@ -6,6 +6,7 @@ from decimal import Decimal
 from uuid import uuid4
 
 import pytest
+from django.core.files.storage import storages
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -247,6 +248,15 @@ class TestActions:
         )
         refused = problem_of(owner.api.post(f"{LIST}{things.running.pk}/cancel/"), 409)
         assert refused["detail"] == "This job has already ended: completed."
+
+    def test_the_files_of_a_deleted_job_go_with_it(self, owner, things, django_capture_on_commit_callbacks):
+        Job.objects.filter(pk=things.running.pk).update(
+            status="failed", completed_at="2026-01-01T00:00Z", final_cost=0, reason="vanished"
+        )
+        assert storages["artifacts"].exists(things.artifact.path)
+        with django_capture_on_commit_callbacks(execute=True):
+            assert owner.api.delete(f"{LIST}{things.running.pk}/").status_code == 204
+        assert not storages["artifacts"].exists(things.artifact.path)
 
     def test_an_ended_job_can_be_tried_again(self, owner, things):
         path = f"{LIST}{things.running.pk}/retry/"

@@ -57,7 +57,7 @@ def test_the_docs_page_runs_no_inline_script(owner):
     text = page.content.decode()
     assert "<script>" not in text
     assert "<style" not in text
-    assert "script-src 'self'" in page["Content-Security-Policy"]
+    assert "unsafe" not in page["Content-Security-Policy"]
     script = owner.browser.get(text.split('<script src="')[2].split('"')[0].replace("&amp;", "&"))
     assert script["Content-Type"].startswith("application/javascript")
 
