@@ -112,6 +112,7 @@ class Tailer:
     def join(self, socket: Socket) -> None:
         self.sockets[socket] = time.monotonic() + SESSION_SECONDS
         if not self._running:
+            self._next = {"head": time.monotonic() + HEAD_SECONDS}
             self._running = [asyncio.create_task(self._run()), asyncio.create_task(self._listen())]
 
     def leave(self, socket: Socket) -> None:
@@ -438,7 +439,8 @@ class Tailer:
     async def _release(self) -> None:
         executor, self._executor = self._executor, None
         if executor is not None:
-            await asyncio.get_running_loop().run_in_executor(executor, connection.close)
+            # A function, because `connection.close` looked up here would be that of this thread's connection.
+            await asyncio.get_running_loop().run_in_executor(executor, lambda: connection.close())
             executor.shutdown(wait=False)
 
 

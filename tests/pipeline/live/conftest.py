@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,27 +15,48 @@ from django.db import connection
 
 from pipeline.config.embedded import Valkey
 from pipeline.live import hints, tailer
-from tests.pipeline.live.page import Page
+from tests.pipeline.live.page import Browser, Page
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
-async def open_page() -> AsyncIterator[Callable[..., Any]]:
-    """`page = await open_page(person)`: a page on this process's own server side; all are closed at the end."""
+def browser(transactional_db: None) -> Iterator[Browser]:
+    browser = Browser()
+    yield browser
+    try:
+        browser.run(_close_tailer())
+    finally:
+        browser.close()
+
+
+async def _close_tailer() -> None:
+    await tailer.current().close()
+
+
+@pytest.fixture
+def live(browser: Browser) -> Callable[[], tailer.Tailer]:
+    """The reader behind the pages of this test."""
+
+    async def current() -> tailer.Tailer:
+        return tailer.current()
+
+    return lambda: browser.run(current())
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """`page = open_page(person)`: a page on this process's own server side; all are closed at the end."""
     pages: list[Page] = []
 
-    async def opened(person: Any, **options: Any) -> Page:
-        page = Page(person, **options)
-        pages.append(page)
-        await page.connect()
-        return page
+    def opened(person: Any, **options: Any) -> Page:
+        pages.append(Page(browser, person, **options))
+        return pages[-1]
 
     yield opened
     for page in pages:
-        await page.leave()
-    await tailer.current().close()
+        page.leave()
 
 
 @pytest.fixture
@@ -75,6 +96,11 @@ class Server:
 
     def memory(self) -> int:
         return psutil.Process(self.process.pid).memory_info().rss
+
+    def connections(self) -> int:
+        """How many clients are connected."""
+        open_ones = psutil.Process(self.process.pid).net_connections("tcp")
+        return len([one for one in open_ones if one.status == psutil.CONN_ESTABLISHED])
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import Callable
-from typing import Any, cast
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, cast
 
 from channels.routing import URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
@@ -14,6 +14,9 @@ from channels.testing import WebsocketCommunicator
 from django.conf import settings
 
 from pipeline.live.routing import websocket_urlpatterns
+from tests.waiting import until
+
+T = TypeVar("T")
 
 application = AllowedHostsOriginValidator(URLRouter(cast(Any, websocket_urlpatterns)))
 
@@ -47,62 +50,90 @@ def cookie_of(person: Any) -> str:
     return f"{settings.SESSION_COOKIE_NAME}={cookie.value}" if cookie else ""
 
 
+class Browser:
+    """An event loop in a thread of its own, as a server has one; the test itself stays free to use the database."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="browser")
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
 class Page:
-    def __init__(self, person: Any, *, origin: str = "http://localhost", acknowledge: bool = True) -> None:
+    def __init__(
+        self, browser: Browser, person: Any, *, origin: str = "http://localhost", acknowledge: bool = True
+    ) -> None:
         headers = [(b"origin", origin.encode()), (b"host", b"localhost")]
         if cookie := cookie_of(person):
             headers.append((b"cookie", cookie.encode()))
-        self.communicator = WebsocketCommunicator(application, "/ws/", headers)
         self.acknowledge = acknowledge
-        self.accepted = False
         self.closed: int | None = None
         self.views: dict[str, View] = {}
         self.heard: list[dict[str, Any]] = []
+        self._browser = browser
         self._reader: asyncio.Task[None] | None = None
+        self.accepted = browser.run(self._connect(headers))
 
-    async def connect(self) -> None:
-        self.accepted, _ = await self.communicator.connect(timeout=10)
+    async def _connect(self, headers: list[tuple[bytes, bytes]]) -> bool:
+        self._communicator = WebsocketCommunicator(application, "/ws/", headers)
+        accepted, _ = await self._communicator.connect(timeout=10)
         self._reader = asyncio.create_task(self._read())
+        return accepted
 
-    async def leave(self) -> None:
+    def leave(self) -> None:
         if self._reader is not None:
-            self._reader.cancel()
-        await self.communicator.disconnect(timeout=5)
+            self._browser.run(self._leave(self._reader))
+            self._reader = None
+
+    async def _leave(self, reader: asyncio.Task[None]) -> None:
+        reader.cancel()
+        await self._communicator.disconnect(timeout=5)
 
     async def _read(self) -> None:
         while self.closed is None:
-            message = await self.communicator.output_queue.get()
+            message = await self._communicator.output_queue.get()
             if message["type"] == "websocket.close":
                 self.closed = message["code"]
                 return
             frame = json.loads(message["text"])
-            self.heard.append(frame)
             if frame["t"] == "job":
                 self.views.setdefault(frame["id"], View(frame["after"])).take(frame)
                 if self.acknowledge and frame["seq"] > frame["after"]:
-                    await self.say({"ack": {frame["id"]: frame["seq"]}})
+                    await self._say(json.dumps({"ack": {frame["id"]: frame["seq"]}}))
+            self.heard.append(frame)
 
-    async def say(self, message: Any) -> None:
-        await self.communicator.send_to(text_data=message if isinstance(message, str) else json.dumps(message))
+    async def _say(self, message: str | bytes) -> None:
+        if isinstance(message, bytes):
+            await self._communicator.send_to(bytes_data=message)
+        else:
+            await self._communicator.send_to(text_data=message)
 
-    async def follow(self, job: Any, after: int = 0) -> None:
-        await self.say({"subscribe": "job", "id": str(job.pk), "after": after})
+    def say(self, message: Any) -> None:
+        self._browser.run(self._say(message if isinstance(message, str | bytes) else json.dumps(message)))
 
-    async def hears(self, kind: str, check: Callable[[dict[str, Any]], Any] = lambda frame: True) -> dict[str, Any]:
+    def follow(self, job: Any, after: int = 0) -> None:
+        self.say({"subscribe": "job", "id": str(job.pk), "after": after})
+
+    def hears(self, kind: str, check: Callable[[dict[str, Any]], Any] = lambda frame: True) -> dict[str, Any]:
         """The first frame of a kind that passes `check`, among those that came and those that come."""
-        return await self.sees(
-            lambda: next((f for f in self.heard if f["t"] == kind and check(f)), None), f"{kind} frame"
-        )
+        return self.sees(lambda: next((f for f in self.heard if f["t"] == kind and check(f)), None), f"{kind} frame")
 
-    async def sees(self, predicate: Callable[[], Any], what: str, timeout: float = 10) -> Any:
-        deadline = time.monotonic() + timeout
-        while not (result := predicate()):
-            assert time.monotonic() < deadline, f"Waited {timeout:g} s in vain for {what}; heard {self.heard[-3:]}"
-            await asyncio.sleep(0.005)
-        return result
+    def sees(self, predicate: Callable[[], Any], what: str, timeout: float = 10) -> Any:
+        try:
+            return until(predicate, timeout, what)
+        except AssertionError as error:
+            raise AssertionError(f"{error} Heard last: {self.heard[-3:]}") from None
 
-    async def closes(self, timeout: float = 10) -> int:
-        await self.sees(lambda: self.closed is not None, "the close", timeout)
+    def closes(self, timeout: float = 10) -> int:
+        self.sees(lambda: self.closed is not None, "the close", timeout)
         assert self.closed is not None
         return self.closed
 
