@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -41,6 +42,14 @@ os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
 
 # pytest-django looks for settings before this file is read, so it leaves the setting up to us.
 django.setup()
+
+
+def _end_in_order(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+# Without this, SIGTERM (a time limit of CI, say) would leave the servers behind.
+signal.signal(signal.SIGTERM, _end_in_order)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
