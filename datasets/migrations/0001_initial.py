@@ -8,7 +8,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -17,36 +16,168 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='Dataset',
+            name="Dataset",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=200)),
-                ('storage_bucket', models.CharField(choices=[('lora-datasets', 'Uploads'), ('training-files', 'Brought in')], default='lora-datasets', max_length=32)),
-                ('storage_path', models.CharField(max_length=500)),
-                ('original_filename', models.CharField(blank=True, max_length=255)),
-                ('size_bytes', models.BigIntegerField(default=0)),
-                ('sha256', models.CharField(blank=True, max_length=64)),
-                ('format', models.CharField(blank=True, choices=[('messages', 'Chat (messages)'), ('conversations', 'ShareGPT (conversations)'), ('instruction', 'Instruction'), ('prompt_completion', 'Prompt and completion'), ('text', 'Plain text')], max_length=32)),
-                ('given_format', models.CharField(blank=True, choices=[('messages', 'Chat (messages)'), ('conversations', 'ShareGPT (conversations)'), ('instruction', 'Instruction'), ('prompt_completion', 'Prompt and completion'), ('text', 'Plain text')], help_text='Set by the owner; blank lets the check find it.', max_length=32)),
-                ('status', models.CharField(choices=[('uploaded', 'Waiting for its check'), ('checking', 'Being checked'), ('ready', 'Ready'), ('rejected', 'Not usable')], default='uploaded', max_length=16)),
-                ('row_count', models.BigIntegerField(default=0)),
-                ('total_training_pairs', models.BigIntegerField(default=0)),
-                ('training_ready', models.BooleanField(default=False)),
-                ('report', models.JSONField(blank=True, default=dict, help_text='Shape: datasets.checking.tally.Tally.report().')),
-                ('error', models.TextField(blank=True, help_text='One sentence: why the dataset is not usable.')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('checked_at', models.DateTimeField(blank=True, null=True)),
-                ('next_check_at', models.DateTimeField(blank=True, null=True)),
-                ('lease_token', models.UUIDField(blank=True, editable=False, null=True)),
-                ('lease_until', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('check_state', models.JSONField(blank=True, editable=False, help_text='Where an unfinished check stands.', null=True)),
-                ('owner', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='datasets', to=settings.AUTH_USER_MODEL)),
-                ('validation_for', models.ForeignKey(blank=True, help_text='The training dataset that this one is held out for.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='validation_sets', to='datasets.dataset')),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("name", models.CharField(max_length=200)),
+                (
+                    "storage_bucket",
+                    models.CharField(
+                        choices=[("lora-datasets", "Uploads"), ("training-files", "Brought in")],
+                        default="lora-datasets",
+                        max_length=32,
+                    ),
+                ),
+                ("storage_path", models.CharField(max_length=500)),
+                ("original_filename", models.CharField(blank=True, max_length=255)),
+                ("size_bytes", models.BigIntegerField(default=0)),
+                ("sha256", models.CharField(blank=True, max_length=64)),
+                (
+                    "format",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("messages", "Chat (messages)"),
+                            ("conversations", "ShareGPT (conversations)"),
+                            ("instruction", "Instruction"),
+                            ("prompt_completion", "Prompt and completion"),
+                            ("text", "Plain text"),
+                        ],
+                        max_length=32,
+                    ),
+                ),
+                (
+                    "given_format",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("messages", "Chat (messages)"),
+                            ("conversations", "ShareGPT (conversations)"),
+                            ("instruction", "Instruction"),
+                            ("prompt_completion", "Prompt and completion"),
+                            ("text", "Plain text"),
+                        ],
+                        help_text="Set by the owner; blank lets the check find it.",
+                        max_length=32,
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("uploaded", "Waiting for its check"),
+                            ("checking", "Being checked"),
+                            ("ready", "Ready"),
+                            ("rejected", "Not usable"),
+                        ],
+                        default="uploaded",
+                        max_length=16,
+                    ),
+                ),
+                ("row_count", models.BigIntegerField(default=0)),
+                ("total_training_pairs", models.BigIntegerField(default=0)),
+                ("training_ready", models.BooleanField(default=False)),
+                (
+                    "report",
+                    models.JSONField(
+                        blank=True, default=dict, help_text="Shape: datasets.checking.tally.Tally.report()."
+                    ),
+                ),
+                ("error", models.TextField(blank=True, help_text="One sentence: why the dataset is not usable.")),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("checked_at", models.DateTimeField(blank=True, null=True)),
+                ("next_check_at", models.DateTimeField(blank=True, null=True)),
+                ("lease_token", models.UUIDField(blank=True, editable=False, null=True)),
+                ("lease_until", models.DateTimeField(blank=True, editable=False, null=True)),
+                (
+                    "check_state",
+                    models.JSONField(
+                        blank=True, editable=False, help_text="Where an unfinished check stands.", null=True
+                    ),
+                ),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="datasets",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "validation_for",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="The training dataset that this one is held out for.",
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="validation_sets",
+                        to="datasets.dataset",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-created_at', 'id'],
-                'indexes': [models.Index(fields=['owner', '-created_at'], name='dataset_owner_newest'), models.Index(condition=models.Q(('status__in', ['uploaded', 'checking'])), fields=['next_check_at'], name='dataset_check_due')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('status__in', ['uploaded', 'checking', 'ready', 'rejected'])), name='dataset_status_known'), models.CheckConstraint(condition=models.Q(('storage_bucket__in', ['lora-datasets', 'training-files'])), name='dataset_bucket_known'), models.CheckConstraint(condition=models.Q(('format__in', ['', 'messages', 'conversations', 'instruction', 'prompt_completion', 'text'])), name='dataset_format_known'), models.CheckConstraint(condition=models.Q(('training_ready', False), models.Q(('status', 'ready'), models.Q(('sha256', ''), _negated=True), models.Q(('format', ''), _negated=True)), _connector='OR'), name='dataset_ready_is_checked'), models.CheckConstraint(condition=models.Q(('size_bytes__gte', 0), ('row_count__gte', 0), ('total_training_pairs__gte', 0)), name='dataset_counts_not_negative'), models.CheckConstraint(condition=models.Q(('validation_for', None), models.Q(('validation_for', models.F('id')), _negated=True), _connector='OR'), name='dataset_not_its_own_validation'), models.UniqueConstraint(condition=models.Q(('storage_bucket', 'lora-datasets')), fields=('storage_bucket', 'storage_path'), name='dataset_upload_stored_once'), models.UniqueConstraint(fields=('owner', 'storage_bucket', 'storage_path'), name='dataset_brought_in_once')],
+                "ordering": ["-created_at", "id"],
+                "indexes": [
+                    models.Index(fields=["owner", "-created_at"], name="dataset_owner_newest"),
+                    models.Index(
+                        condition=models.Q(("status__in", ["uploaded", "checking"])),
+                        fields=["next_check_at"],
+                        name="dataset_check_due",
+                    ),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("status__in", ["uploaded", "checking", "ready", "rejected"])),
+                        name="dataset_status_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("storage_bucket__in", ["lora-datasets", "training-files"])),
+                        name="dataset_bucket_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            (
+                                "format__in",
+                                ["", "messages", "conversations", "instruction", "prompt_completion", "text"],
+                            )
+                        ),
+                        name="dataset_format_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("training_ready", False),
+                            models.Q(
+                                ("status", "ready"),
+                                models.Q(("sha256", ""), _negated=True),
+                                models.Q(("format", ""), _negated=True),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="dataset_ready_is_checked",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("size_bytes__gte", 0), ("row_count__gte", 0), ("total_training_pairs__gte", 0)
+                        ),
+                        name="dataset_counts_not_negative",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("validation_for", None),
+                            models.Q(("validation_for", models.F("id")), _negated=True),
+                            _connector="OR",
+                        ),
+                        name="dataset_not_its_own_validation",
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("storage_bucket", "lora-datasets")),
+                        fields=("storage_bucket", "storage_path"),
+                        name="dataset_upload_stored_once",
+                    ),
+                    models.UniqueConstraint(
+                        fields=("owner", "storage_bucket", "storage_path"), name="dataset_brought_in_once"
+                    ),
+                ],
             },
         ),
     ]

@@ -9,409 +9,853 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('datasets', '0001_initial'),
+        ("datasets", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Attempt',
+            name="Attempt",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('n', models.PositiveSmallIntegerField(help_text='1 for the first attempt of a job.')),
-                ('name', models.CharField(help_text="The machine's name at the provider, chosen by us.", max_length=63, unique=True)),
-                ('provider', models.CharField(max_length=32)),
-                ('state', models.CharField(choices=[('intent', 'About to be created'), ('live', 'Exists at the provider'), ('gone', 'Gone, with evidence'), ('never_created', 'Never existed')], default='intent', max_length=16)),
-                ('external_id', models.CharField(blank=True, max_length=200)),
-                ('price_per_hour', models.DecimalField(decimal_places=6, default=0, max_digits=12)),
-                ('token_hash', models.CharField(blank=True, editable=False, max_length=64, null=True, unique=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('create_unknown_since', models.DateTimeField(blank=True, null=True)),
-                ('machine_seen_at', models.DateTimeField(blank=True, help_text='First time the provider showed the machine.', null=True)),
-                ('list_misses', models.PositiveSmallIntegerField(default=0, help_text='Looks in a row that worked and did not show it.')),
-                ('first_missed_at', models.DateTimeField(blank=True, null=True)),
-                ('first_contact_at', models.DateTimeField(blank=True, null=True)),
-                ('last_seen_at', models.DateTimeField(blank=True, help_text='Last call of the program, by our clock.', null=True)),
-                ('acked_n', models.PositiveBigIntegerField(default=0, help_text='All event lines up to this number are stored.')),
-                ('reported_step', models.BigIntegerField(default=0, help_text="Last step stored from a provider's own reports.")),
-                ('outcome', models.CharField(blank=True, max_length=16)),
-                ('outcome_reason', models.CharField(blank=True, max_length=32)),
-                ('outcome_at', models.DateTimeField(blank=True, null=True)),
-                ('stop_sent_at', models.DateTimeField(blank=True, null=True)),
-                ('metered_until', models.DateTimeField(blank=True, null=True)),
-                ('reason', models.CharField(blank=True, choices=[('completed', 'Completed'), ('cancelled_by_user', 'Cancelled'), ('budget_exceeded', 'Budget reached'), ('deadline_exceeded', 'Time limit reached'), ('no_capacity', 'No capacity'), ('preempted', 'Preempted'), ('vanished', 'Machine vanished'), ('provider_error', 'Provider error'), ('provider_auth', 'Provider refused the key'), ('start_timeout', 'Did not start in time'), ('heartbeat_lost', 'Contact lost'), ('out_of_memory', 'Out of memory'), ('invalid_data', 'Invalid data'), ('training_error', 'Training error')], max_length=32)),
-                ('exit_code', models.IntegerField(blank=True, null=True)),
-                ('error_message', models.TextField(blank=True)),
-                ('error_stack', models.TextField(blank=True)),
-                ('gone_at', models.DateTimeField(blank=True, null=True)),
-                ('gone_evidence', models.CharField(blank=True, max_length=300)),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("n", models.PositiveSmallIntegerField(help_text="1 for the first attempt of a job.")),
+                (
+                    "name",
+                    models.CharField(
+                        help_text="The machine's name at the provider, chosen by us.", max_length=63, unique=True
+                    ),
+                ),
+                ("provider", models.CharField(max_length=32)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("intent", "About to be created"),
+                            ("live", "Exists at the provider"),
+                            ("gone", "Gone, with evidence"),
+                            ("never_created", "Never existed"),
+                        ],
+                        default="intent",
+                        max_length=16,
+                    ),
+                ),
+                ("external_id", models.CharField(blank=True, max_length=200)),
+                ("price_per_hour", models.DecimalField(decimal_places=6, default=0, max_digits=12)),
+                ("token_hash", models.CharField(blank=True, editable=False, max_length=64, null=True, unique=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("create_unknown_since", models.DateTimeField(blank=True, null=True)),
+                (
+                    "machine_seen_at",
+                    models.DateTimeField(
+                        blank=True, help_text="First time the provider showed the machine.", null=True
+                    ),
+                ),
+                (
+                    "list_misses",
+                    models.PositiveSmallIntegerField(
+                        default=0, help_text="Looks in a row that worked and did not show it."
+                    ),
+                ),
+                ("first_missed_at", models.DateTimeField(blank=True, null=True)),
+                ("first_contact_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "last_seen_at",
+                    models.DateTimeField(blank=True, help_text="Last call of the program, by our clock.", null=True),
+                ),
+                (
+                    "acked_n",
+                    models.PositiveBigIntegerField(
+                        default=0, help_text="All event lines up to this number are stored."
+                    ),
+                ),
+                (
+                    "reported_step",
+                    models.BigIntegerField(default=0, help_text="Last step stored from a provider's own reports."),
+                ),
+                ("outcome", models.CharField(blank=True, max_length=16)),
+                ("outcome_reason", models.CharField(blank=True, max_length=32)),
+                ("outcome_at", models.DateTimeField(blank=True, null=True)),
+                ("stop_sent_at", models.DateTimeField(blank=True, null=True)),
+                ("metered_until", models.DateTimeField(blank=True, null=True)),
+                (
+                    "reason",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("completed", "Completed"),
+                            ("cancelled_by_user", "Cancelled"),
+                            ("budget_exceeded", "Budget reached"),
+                            ("deadline_exceeded", "Time limit reached"),
+                            ("no_capacity", "No capacity"),
+                            ("preempted", "Preempted"),
+                            ("vanished", "Machine vanished"),
+                            ("provider_error", "Provider error"),
+                            ("provider_auth", "Provider refused the key"),
+                            ("start_timeout", "Did not start in time"),
+                            ("heartbeat_lost", "Contact lost"),
+                            ("out_of_memory", "Out of memory"),
+                            ("invalid_data", "Invalid data"),
+                            ("training_error", "Training error"),
+                        ],
+                        max_length=32,
+                    ),
+                ),
+                ("exit_code", models.IntegerField(blank=True, null=True)),
+                ("error_message", models.TextField(blank=True)),
+                ("error_stack", models.TextField(blank=True)),
+                ("gone_at", models.DateTimeField(blank=True, null=True)),
+                ("gone_evidence", models.CharField(blank=True, max_length=300)),
             ],
             options={
-                'ordering': ['job', 'n'],
+                "ordering": ["job", "n"],
             },
         ),
         migrations.CreateModel(
-            name='ProcessBeat',
+            name="ProcessBeat",
             fields=[
-                ('name', models.CharField(max_length=80, primary_key=True, serialize=False)),
-                ('at', models.DateTimeField()),
+                ("name", models.CharField(max_length=80, primary_key=True, serialize=False)),
+                ("at", models.DateTimeField()),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='ApiToken',
+            name="ApiToken",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=80)),
-                ('token_hash', models.CharField(editable=False, max_length=64, unique=True)),
-                ('hint', models.CharField(editable=False, help_text='The last characters, to tell tokens apart.', max_length=12)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('last_used_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('revoked_at', models.DateTimeField(blank=True, null=True)),
-                ('owner', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='api_tokens', to=settings.AUTH_USER_MODEL)),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("name", models.CharField(max_length=80)),
+                ("token_hash", models.CharField(editable=False, max_length=64, unique=True)),
+                (
+                    "hint",
+                    models.CharField(
+                        editable=False, help_text="The last characters, to tell tokens apart.", max_length=12
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("last_used_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("revoked_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="api_tokens",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'API token',
-                'ordering': ['-created_at'],
+                "verbose_name": "API token",
+                "ordering": ["-created_at"],
             },
         ),
         migrations.CreateModel(
-            name='Artifact',
+            name="Artifact",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('adapter', 'Adapter'), ('checkpoint', 'Checkpoint'), ('log', 'Log')], max_length=16)),
-                ('state', models.CharField(choices=[('uploading', 'Uploading'), ('stored', 'Stored')], default='uploading', max_length=16)),
-                ('name', models.CharField(max_length=120)),
-                ('step', models.PositiveIntegerField(default=0)),
-                ('size_bytes', models.PositiveBigIntegerField()),
-                ('sha256', models.CharField(max_length=64)),
-                ('path', models.CharField(max_length=400, unique=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('stored_at', models.DateTimeField(blank=True, null=True)),
-                ('attempt', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='artifacts', to='pipeline.attempt')),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("adapter", "Adapter"), ("checkpoint", "Checkpoint"), ("log", "Log")], max_length=16
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("uploading", "Uploading"), ("stored", "Stored")], default="uploading", max_length=16
+                    ),
+                ),
+                ("name", models.CharField(max_length=120)),
+                ("step", models.PositiveIntegerField(default=0)),
+                ("size_bytes", models.PositiveBigIntegerField()),
+                ("sha256", models.CharField(max_length=64)),
+                ("path", models.CharField(max_length=400, unique=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("stored_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "attempt",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="artifacts", to="pipeline.attempt"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-created_at'],
+                "ordering": ["-created_at"],
             },
         ),
         migrations.CreateModel(
-            name='Job',
+            name="Job",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=120)),
-                ('base_model', models.CharField(max_length=200)),
-                ('hyperparameters', models.JSONField(help_text='Complete: preset, overrides and defaults merged when the job was made.')),
-                ('provider', models.CharField(max_length=32)),
-                ('gpu_type', models.CharField(max_length=120)),
-                ('gpu_count', models.PositiveSmallIntegerField(default=1, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(64)])),
-                ('cloud', models.CharField(blank=True, max_length=32)),
-                ('price_per_hour', models.DecimalField(decimal_places=6, default=0, help_text='Of the offer, when made.', max_digits=12)),
-                ('budget_limit', models.DecimalField(blank=True, decimal_places=2, help_text='US dollars', max_digits=12, null=True)),
-                ('max_duration', models.PositiveIntegerField(default=86400, help_text='Seconds of running time.')),
-                ('priority', models.SmallIntegerField(default=0, validators=[django.core.validators.MinValueValidator(-100), django.core.validators.MaxValueValidator(100)])),
-                ('max_attempts', models.PositiveSmallIntegerField(default=3, help_text='Retry policy.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(20)])),
-                ('status', models.CharField(choices=[('pending', 'Saved'), ('queued', 'Queued'), ('initializing', 'Starting'), ('running', 'Running'), ('cancelling', 'Cancelling'), ('completed', 'Completed'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], default='pending', max_length=16)),
-                ('current_stage', models.CharField(default='saved', max_length=32)),
-                ('stage_detail', models.CharField(blank=True, max_length=300)),
-                ('desired', models.CharField(choices=[('run', 'Run'), ('stop', 'Stop')], default='run', max_length=8)),
-                ('stop_reason', models.CharField(blank=True, choices=[('completed', 'Completed'), ('cancelled_by_user', 'Cancelled'), ('budget_exceeded', 'Budget reached'), ('deadline_exceeded', 'Time limit reached'), ('no_capacity', 'No capacity'), ('preempted', 'Preempted'), ('vanished', 'Machine vanished'), ('provider_error', 'Provider error'), ('provider_auth', 'Provider refused the key'), ('start_timeout', 'Did not start in time'), ('heartbeat_lost', 'Contact lost'), ('out_of_memory', 'Out of memory'), ('invalid_data', 'Invalid data'), ('training_error', 'Training error')], max_length=32)),
-                ('stop_requested_at', models.DateTimeField(blank=True, null=True)),
-                ('reason', models.CharField(blank=True, choices=[('completed', 'Completed'), ('cancelled_by_user', 'Cancelled'), ('budget_exceeded', 'Budget reached'), ('deadline_exceeded', 'Time limit reached'), ('no_capacity', 'No capacity'), ('preempted', 'Preempted'), ('vanished', 'Machine vanished'), ('provider_error', 'Provider error'), ('provider_auth', 'Provider refused the key'), ('start_timeout', 'Did not start in time'), ('heartbeat_lost', 'Contact lost'), ('out_of_memory', 'Out of memory'), ('invalid_data', 'Invalid data'), ('training_error', 'Training error')], max_length=32)),
-                ('error_message', models.TextField(blank=True)),
-                ('error_stack', models.TextField(blank=True)),
-                ('progress', models.FloatField(default=0, help_text='0 to 100')),
-                ('current_epoch', models.FloatField(default=0)),
-                ('total_epochs', models.FloatField(blank=True, null=True)),
-                ('current_step', models.PositiveBigIntegerField(default=0)),
-                ('total_steps', models.PositiveBigIntegerField(blank=True, null=True)),
-                ('eta_seconds', models.FloatField(blank=True, null=True)),
-                ('current_metrics', models.JSONField(blank=True, default=dict)),
-                ('plan', models.JSONField(blank=True, default=dict, help_text='What the program said it would do before it trained.')),
-                ('current_cost', models.DecimalField(decimal_places=6, default=Decimal('0'), max_digits=14)),
-                ('estimated_cost', models.DecimalField(blank=True, decimal_places=6, max_digits=14, null=True)),
-                ('final_cost', models.DecimalField(blank=True, decimal_places=6, max_digits=14, null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('queued_at', models.DateTimeField(blank=True, null=True)),
-                ('started_at', models.DateTimeField(blank=True, help_text='When training was first seen running.', null=True)),
-                ('completed_at', models.DateTimeField(blank=True, null=True)),
-                ('event_seq', models.PositiveBigIntegerField(default=0)),
-                ('next_check_at', models.DateTimeField(blank=True, null=True)),
-                ('lease_token', models.UUIDField(blank=True, editable=False, null=True)),
-                ('lease_until', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('artifact', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='pipeline.artifact')),
-                ('dataset', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='jobs', to='datasets.dataset')),
-                ('eval_dataset', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='eval_jobs', to='datasets.dataset')),
-                ('owner', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='jobs', to=settings.AUTH_USER_MODEL)),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("name", models.CharField(max_length=120)),
+                ("base_model", models.CharField(max_length=200)),
+                (
+                    "hyperparameters",
+                    models.JSONField(
+                        help_text="Complete: preset, overrides and defaults merged when the job was made."
+                    ),
+                ),
+                ("provider", models.CharField(max_length=32)),
+                ("gpu_type", models.CharField(max_length=120)),
+                (
+                    "gpu_count",
+                    models.PositiveSmallIntegerField(
+                        default=1,
+                        validators=[
+                            django.core.validators.MinValueValidator(1),
+                            django.core.validators.MaxValueValidator(64),
+                        ],
+                    ),
+                ),
+                ("cloud", models.CharField(blank=True, max_length=32)),
+                (
+                    "price_per_hour",
+                    models.DecimalField(
+                        decimal_places=6, default=0, help_text="Of the offer, when made.", max_digits=12
+                    ),
+                ),
+                (
+                    "budget_limit",
+                    models.DecimalField(blank=True, decimal_places=2, help_text="US dollars", max_digits=12, null=True),
+                ),
+                ("max_duration", models.PositiveIntegerField(default=86400, help_text="Seconds of running time.")),
+                (
+                    "priority",
+                    models.SmallIntegerField(
+                        default=0,
+                        validators=[
+                            django.core.validators.MinValueValidator(-100),
+                            django.core.validators.MaxValueValidator(100),
+                        ],
+                    ),
+                ),
+                (
+                    "max_attempts",
+                    models.PositiveSmallIntegerField(
+                        default=3,
+                        help_text="Retry policy.",
+                        validators=[
+                            django.core.validators.MinValueValidator(1),
+                            django.core.validators.MaxValueValidator(20),
+                        ],
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("pending", "Saved"),
+                            ("queued", "Queued"),
+                            ("initializing", "Starting"),
+                            ("running", "Running"),
+                            ("cancelling", "Cancelling"),
+                            ("completed", "Completed"),
+                            ("failed", "Failed"),
+                            ("cancelled", "Cancelled"),
+                        ],
+                        default="pending",
+                        max_length=16,
+                    ),
+                ),
+                ("current_stage", models.CharField(default="saved", max_length=32)),
+                ("stage_detail", models.CharField(blank=True, max_length=300)),
+                ("desired", models.CharField(choices=[("run", "Run"), ("stop", "Stop")], default="run", max_length=8)),
+                (
+                    "stop_reason",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("completed", "Completed"),
+                            ("cancelled_by_user", "Cancelled"),
+                            ("budget_exceeded", "Budget reached"),
+                            ("deadline_exceeded", "Time limit reached"),
+                            ("no_capacity", "No capacity"),
+                            ("preempted", "Preempted"),
+                            ("vanished", "Machine vanished"),
+                            ("provider_error", "Provider error"),
+                            ("provider_auth", "Provider refused the key"),
+                            ("start_timeout", "Did not start in time"),
+                            ("heartbeat_lost", "Contact lost"),
+                            ("out_of_memory", "Out of memory"),
+                            ("invalid_data", "Invalid data"),
+                            ("training_error", "Training error"),
+                        ],
+                        max_length=32,
+                    ),
+                ),
+                ("stop_requested_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "reason",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("completed", "Completed"),
+                            ("cancelled_by_user", "Cancelled"),
+                            ("budget_exceeded", "Budget reached"),
+                            ("deadline_exceeded", "Time limit reached"),
+                            ("no_capacity", "No capacity"),
+                            ("preempted", "Preempted"),
+                            ("vanished", "Machine vanished"),
+                            ("provider_error", "Provider error"),
+                            ("provider_auth", "Provider refused the key"),
+                            ("start_timeout", "Did not start in time"),
+                            ("heartbeat_lost", "Contact lost"),
+                            ("out_of_memory", "Out of memory"),
+                            ("invalid_data", "Invalid data"),
+                            ("training_error", "Training error"),
+                        ],
+                        max_length=32,
+                    ),
+                ),
+                ("error_message", models.TextField(blank=True)),
+                ("error_stack", models.TextField(blank=True)),
+                ("progress", models.FloatField(default=0, help_text="0 to 100")),
+                ("current_epoch", models.FloatField(default=0)),
+                ("total_epochs", models.FloatField(blank=True, null=True)),
+                ("current_step", models.PositiveBigIntegerField(default=0)),
+                ("total_steps", models.PositiveBigIntegerField(blank=True, null=True)),
+                ("eta_seconds", models.FloatField(blank=True, null=True)),
+                ("current_metrics", models.JSONField(blank=True, default=dict)),
+                (
+                    "plan",
+                    models.JSONField(
+                        blank=True, default=dict, help_text="What the program said it would do before it trained."
+                    ),
+                ),
+                ("current_cost", models.DecimalField(decimal_places=6, default=Decimal("0"), max_digits=14)),
+                ("estimated_cost", models.DecimalField(blank=True, decimal_places=6, max_digits=14, null=True)),
+                ("final_cost", models.DecimalField(blank=True, decimal_places=6, max_digits=14, null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("queued_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "started_at",
+                    models.DateTimeField(blank=True, help_text="When training was first seen running.", null=True),
+                ),
+                ("completed_at", models.DateTimeField(blank=True, null=True)),
+                ("event_seq", models.PositiveBigIntegerField(default=0)),
+                ("next_check_at", models.DateTimeField(blank=True, null=True)),
+                ("lease_token", models.UUIDField(blank=True, editable=False, null=True)),
+                ("lease_until", models.DateTimeField(blank=True, editable=False, null=True)),
+                (
+                    "artifact",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="pipeline.artifact",
+                    ),
+                ),
+                (
+                    "dataset",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="jobs", to="datasets.dataset"
+                    ),
+                ),
+                (
+                    "eval_dataset",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="eval_jobs",
+                        to="datasets.dataset",
+                    ),
+                ),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="jobs", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-created_at'],
+                "ordering": ["-created_at"],
             },
         ),
         migrations.AddField(
-            model_name='attempt',
-            name='job',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='attempts', to='pipeline.job'),
+            model_name="attempt",
+            name="job",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="attempts", to="pipeline.job"
+            ),
         ),
         migrations.AddField(
-            model_name='artifact',
-            name='job',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='artifacts', to='pipeline.job'),
+            model_name="artifact",
+            name="job",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="artifacts", to="pipeline.job"
+            ),
         ),
         migrations.CreateModel(
-            name='JobEvent',
+            name="JobEvent",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('seq', models.PositiveBigIntegerField()),
-                ('kind', models.CharField(choices=[('status', 'Status'), ('stage', 'Stage'), ('attempt', 'Attempt'), ('checkpoint', 'Checkpoint'), ('artifact', 'Artifact'), ('stop', 'Stop requested'), ('warning', 'Warning')], max_length=16)),
-                ('level', models.CharField(default='info', max_length=8)),
-                ('message', models.TextField()),
-                ('data', models.JSONField(blank=True, default=dict)),
-                ('attempt', models.PositiveSmallIntegerField(blank=True, null=True)),
-                ('actor', models.CharField(blank=True, help_text='User name of the person who did it, if one did.', max_length=150)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('notified_at', models.DateTimeField(blank=True, null=True)),
-                ('job', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='events', to='pipeline.job')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("seq", models.PositiveBigIntegerField()),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("status", "Status"),
+                            ("stage", "Stage"),
+                            ("attempt", "Attempt"),
+                            ("checkpoint", "Checkpoint"),
+                            ("artifact", "Artifact"),
+                            ("stop", "Stop requested"),
+                            ("warning", "Warning"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("level", models.CharField(default="info", max_length=8)),
+                ("message", models.TextField()),
+                ("data", models.JSONField(blank=True, default=dict)),
+                ("attempt", models.PositiveSmallIntegerField(blank=True, null=True)),
+                (
+                    "actor",
+                    models.CharField(
+                        blank=True, help_text="User name of the person who did it, if one did.", max_length=150
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("notified_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "job",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="events", to="pipeline.job"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['job', 'seq'],
+                "ordering": ["job", "seq"],
             },
         ),
         migrations.CreateModel(
-            name='LogLine',
+            name="LogLine",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('attempt', models.SmallIntegerField()),
-                ('n', models.BigIntegerField(help_text="The program's event number; lines told by a provider count from 1.")),
-                ('seq', models.BigIntegerField()),
-                ('at', models.DateTimeField()),
-                ('stream', models.CharField(default='stdout', max_length=8)),
-                ('text', models.TextField()),
-                ('job', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='log_lines', to='pipeline.job')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("attempt", models.SmallIntegerField()),
+                (
+                    "n",
+                    models.BigIntegerField(
+                        help_text="The program's event number; lines told by a provider count from 1."
+                    ),
+                ),
+                ("seq", models.BigIntegerField()),
+                ("at", models.DateTimeField()),
+                ("stream", models.CharField(default="stdout", max_length=8)),
+                ("text", models.TextField()),
+                (
+                    "job",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="log_lines",
+                        to="pipeline.job",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['job_id', 'attempt', 'n'],
+                "ordering": ["job_id", "attempt", "n"],
             },
         ),
         migrations.CreateModel(
-            name='MetricPoint',
+            name="MetricPoint",
             fields=[
-                ('pk', models.CompositePrimaryKey('job_id', 'step', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('step', models.BigIntegerField()),
-                ('seq', models.BigIntegerField()),
-                ('attempt', models.SmallIntegerField()),
-                ('at', models.DateTimeField()),
-                ('epoch', models.FloatField(null=True)),
-                ('loss', models.FloatField(null=True)),
-                ('eval_loss', models.FloatField(null=True)),
-                ('learning_rate', models.FloatField(null=True)),
-                ('grad_norm', models.FloatField(null=True)),
-                ('mean_token_accuracy', models.FloatField(null=True)),
-                ('samples_per_second', models.FloatField(null=True)),
-                ('tokens_per_second', models.FloatField(null=True)),
-                ('elapsed_seconds', models.FloatField(null=True)),
-                ('remaining_seconds', models.FloatField(null=True)),
-                ('progress', models.FloatField(null=True)),
-                ('gpu_memory_allocated_gb', models.FloatField(null=True)),
-                ('gpu_memory_reserved_gb', models.FloatField(null=True)),
-                ('gpu_utilization', models.FloatField(null=True)),
-                ('extra', models.JSONField(null=True)),
-                ('nonfinite', models.JSONField(null=True)),
-                ('job', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='metric_points', to='pipeline.job')),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "job_id", "step", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("step", models.BigIntegerField()),
+                ("seq", models.BigIntegerField()),
+                ("attempt", models.SmallIntegerField()),
+                ("at", models.DateTimeField()),
+                ("epoch", models.FloatField(null=True)),
+                ("loss", models.FloatField(null=True)),
+                ("eval_loss", models.FloatField(null=True)),
+                ("learning_rate", models.FloatField(null=True)),
+                ("grad_norm", models.FloatField(null=True)),
+                ("mean_token_accuracy", models.FloatField(null=True)),
+                ("samples_per_second", models.FloatField(null=True)),
+                ("tokens_per_second", models.FloatField(null=True)),
+                ("elapsed_seconds", models.FloatField(null=True)),
+                ("remaining_seconds", models.FloatField(null=True)),
+                ("progress", models.FloatField(null=True)),
+                ("gpu_memory_allocated_gb", models.FloatField(null=True)),
+                ("gpu_memory_reserved_gb", models.FloatField(null=True)),
+                ("gpu_utilization", models.FloatField(null=True)),
+                ("extra", models.JSONField(null=True)),
+                ("nonfinite", models.JSONField(null=True)),
+                (
+                    "job",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="metric_points",
+                        to="pipeline.job",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['job_id', 'step'],
+                "ordering": ["job_id", "step"],
             },
         ),
         migrations.CreateModel(
-            name='Preset',
+            name="Preset",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField(unique=True)),
-                ('name', models.CharField(max_length=80, unique=True)),
-                ('description', models.CharField(blank=True, max_length=300)),
-                ('hyperparameters', models.JSONField(blank=True, default=dict)),
-                ('position', models.PositiveSmallIntegerField(default=0)),
-                ('is_default', models.BooleanField(default=False)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slug", models.SlugField(unique=True)),
+                ("name", models.CharField(max_length=80, unique=True)),
+                ("description", models.CharField(blank=True, max_length=300)),
+                ("hyperparameters", models.JSONField(blank=True, default=dict)),
+                ("position", models.PositiveSmallIntegerField(default=0)),
+                ("is_default", models.BooleanField(default=False)),
             ],
             options={
-                'ordering': ['position', 'name'],
-                'constraints': [models.UniqueConstraint(condition=models.Q(('is_default', True)), fields=('is_default',), name='preset_one_default')],
+                "ordering": ["position", "name"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("is_default", True)), fields=("is_default",), name="preset_one_default"
+                    )
+                ],
             },
         ),
         migrations.AddField(
-            model_name='job',
-            name='preset',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, to='pipeline.preset'),
+            model_name="job",
+            name="preset",
+            field=models.ForeignKey(
+                blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, to="pipeline.preset"
+            ),
         ),
         migrations.CreateModel(
-            name='ProviderCall',
+            name="ProviderCall",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('op', models.CharField(max_length=16)),
-                ('outcome', models.CharField(choices=[('pending', 'No answer yet'), ('ok', 'Done'), ('definite_no', 'Refused, nothing changed'), ('unknown', 'Answer lost or not understood')], default='pending', max_length=16)),
-                ('http_status', models.PositiveSmallIntegerField(blank=True, null=True)),
-                ('request_id', models.CharField(blank=True, max_length=120)),
-                ('detail', models.TextField(blank=True)),
-                ('started_at', models.DateTimeField(auto_now_add=True)),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('attempt', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='calls', to='pipeline.attempt')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("op", models.CharField(max_length=16)),
+                (
+                    "outcome",
+                    models.CharField(
+                        choices=[
+                            ("pending", "No answer yet"),
+                            ("ok", "Done"),
+                            ("definite_no", "Refused, nothing changed"),
+                            ("unknown", "Answer lost or not understood"),
+                        ],
+                        default="pending",
+                        max_length=16,
+                    ),
+                ),
+                ("http_status", models.PositiveSmallIntegerField(blank=True, null=True)),
+                ("request_id", models.CharField(blank=True, max_length=120)),
+                ("detail", models.TextField(blank=True)),
+                ("started_at", models.DateTimeField(auto_now_add=True)),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "attempt",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="calls", to="pipeline.attempt"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='Sample',
+            name="Sample",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('index', models.PositiveSmallIntegerField()),
-                ('seq', models.BigIntegerField()),
-                ('prompt', models.JSONField()),
-                ('expected', models.TextField()),
-                ('before', models.TextField(null=True)),
-                ('after', models.TextField(null=True)),
-                ('valid_before', models.BooleanField(null=True)),
-                ('valid_after', models.BooleanField(null=True)),
-                ('exact_before', models.BooleanField(null=True)),
-                ('exact_after', models.BooleanField(null=True)),
-                ('job', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='samples', to='pipeline.job')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("index", models.PositiveSmallIntegerField()),
+                ("seq", models.BigIntegerField()),
+                ("prompt", models.JSONField()),
+                ("expected", models.TextField()),
+                ("before", models.TextField(null=True)),
+                ("after", models.TextField(null=True)),
+                ("valid_before", models.BooleanField(null=True)),
+                ("valid_after", models.BooleanField(null=True)),
+                ("exact_before", models.BooleanField(null=True)),
+                ("exact_after", models.BooleanField(null=True)),
+                (
+                    "job",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="samples", to="pipeline.job"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['job', 'index'],
+                "ordering": ["job", "index"],
             },
         ),
         migrations.CreateModel(
-            name='CostRecord',
+            name="CostRecord",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('metered', 'Metered'), ('invoiced', 'Invoiced')], default='metered', max_length=16)),
-                ('period_start', models.DateTimeField()),
-                ('period_end', models.DateTimeField()),
-                ('seconds', models.DecimalField(decimal_places=3, max_digits=14)),
-                ('price_per_hour', models.DecimalField(decimal_places=6, max_digits=12)),
-                ('amount', models.DecimalField(decimal_places=6, help_text='US dollars', max_digits=14)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('attempt', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='cost_records', to='pipeline.attempt')),
-                ('job', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='cost_records', to='pipeline.job')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("metered", "Metered"), ("invoiced", "Invoiced")], default="metered", max_length=16
+                    ),
+                ),
+                ("period_start", models.DateTimeField()),
+                ("period_end", models.DateTimeField()),
+                ("seconds", models.DecimalField(decimal_places=3, max_digits=14)),
+                ("price_per_hour", models.DecimalField(decimal_places=6, max_digits=12)),
+                ("amount", models.DecimalField(decimal_places=6, help_text="US dollars", max_digits=14)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "attempt",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="cost_records", to="pipeline.attempt"
+                    ),
+                ),
+                (
+                    "job",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="cost_records", to="pipeline.job"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['period_start', 'id'],
-                'constraints': [models.UniqueConstraint(fields=('attempt', 'kind', 'period_start'), name='cost_once_per_period'), models.CheckConstraint(condition=models.Q(('kind__in', ['metered', 'invoiced'])), name='cost_kind_known'), models.CheckConstraint(condition=models.Q(('amount__gte', 0), ('period_end__gte', models.F('period_start')), ('seconds__gte', 0)), name='cost_not_negative')],
+                "ordering": ["period_start", "id"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("attempt", "kind", "period_start"), name="cost_once_per_period"),
+                    models.CheckConstraint(
+                        condition=models.Q(("kind__in", ["metered", "invoiced"])), name="cost_kind_known"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("amount__gte", 0), ("period_end__gte", models.F("period_start")), ("seconds__gte", 0)
+                        ),
+                        name="cost_not_negative",
+                    ),
+                ],
             },
         ),
         migrations.AddIndex(
-            model_name='attempt',
-            index=models.Index(condition=models.Q(('state__in', ['gone', 'never_created']), _negated=True), fields=['provider'], name='attempt_open_by_provider'),
+            model_name="attempt",
+            index=models.Index(
+                condition=models.Q(("state__in", ["gone", "never_created"]), _negated=True),
+                fields=["provider"],
+                name="attempt_open_by_provider",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='attempt',
-            constraint=models.UniqueConstraint(fields=('job', 'n'), name='attempt_number_once'),
+            model_name="attempt",
+            constraint=models.UniqueConstraint(fields=("job", "n"), name="attempt_number_once"),
         ),
         migrations.AddConstraint(
-            model_name='attempt',
-            constraint=models.UniqueConstraint(condition=models.Q(('state__in', ['gone', 'never_created']), _negated=True), fields=('job',), name='attempt_one_live'),
+            model_name="attempt",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state__in", ["gone", "never_created"]), _negated=True),
+                fields=("job",),
+                name="attempt_one_live",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='attempt',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['intent', 'live', 'gone', 'never_created'])), name='attempt_state_known'),
+            model_name="attempt",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["intent", "live", "gone", "never_created"])),
+                name="attempt_state_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='attempt',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'gone'), _negated=True), models.Q(('gone_at__isnull', False), models.Q(('gone_evidence', ''), _negated=True), models.Q(('reason', ''), _negated=True)), _connector='OR'), name='attempt_gone_has_evidence'),
+            model_name="attempt",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("state", "gone"), _negated=True),
+                    models.Q(
+                        ("gone_at__isnull", False),
+                        models.Q(("gone_evidence", ""), _negated=True),
+                        models.Q(("reason", ""), _negated=True),
+                    ),
+                    _connector="OR",
+                ),
+                name="attempt_gone_has_evidence",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='artifact',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['adapter', 'checkpoint', 'log'])), name='artifact_kind_known'),
+            model_name="artifact",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("kind__in", ["adapter", "checkpoint", "log"])), name="artifact_kind_known"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='artifact',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'uploading'), ('stored_at', None)), models.Q(('state', 'stored'), ('stored_at__isnull', False)), _connector='OR'), name='artifact_stored_has_time'),
+            model_name="artifact",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("state", "uploading"), ("stored_at", None)),
+                    models.Q(("state", "stored"), ("stored_at__isnull", False)),
+                    _connector="OR",
+                ),
+                name="artifact_stored_has_time",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='artifact',
-            constraint=models.UniqueConstraint(fields=('attempt', 'kind', 'name'), name='artifact_once_per_attempt'),
+            model_name="artifact",
+            constraint=models.UniqueConstraint(fields=("attempt", "kind", "name"), name="artifact_once_per_attempt"),
         ),
         migrations.AddIndex(
-            model_name='jobevent',
-            index=models.Index(condition=models.Q(('notified_at', None)), fields=['id'], name='event_outbox'),
+            model_name="jobevent",
+            index=models.Index(condition=models.Q(("notified_at", None)), fields=["id"], name="event_outbox"),
         ),
         migrations.AddConstraint(
-            model_name='jobevent',
-            constraint=models.UniqueConstraint(fields=('job', 'seq'), name='event_seq_once'),
+            model_name="jobevent",
+            constraint=models.UniqueConstraint(fields=("job", "seq"), name="event_seq_once"),
         ),
         migrations.AddConstraint(
-            model_name='jobevent',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['status', 'stage', 'attempt', 'checkpoint', 'artifact', 'stop', 'warning'])), name='event_kind_known'),
+            model_name="jobevent",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("kind__in", ["status", "stage", "attempt", "checkpoint", "artifact", "stop", "warning"])
+                ),
+                name="event_kind_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='jobevent',
-            constraint=models.CheckConstraint(condition=models.Q(('level__in', ['info', 'warning', 'error'])), name='event_level_known'),
+            model_name="jobevent",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("level__in", ["info", "warning", "error"])), name="event_level_known"
+            ),
         ),
         migrations.AddIndex(
-            model_name='logline',
-            index=models.Index(fields=['job', 'seq'], name='log_by_seq'),
+            model_name="logline",
+            index=models.Index(fields=["job", "seq"], name="log_by_seq"),
         ),
         migrations.AddConstraint(
-            model_name='logline',
-            constraint=models.UniqueConstraint(fields=('job', 'attempt', 'n'), name='log_line_once'),
+            model_name="logline",
+            constraint=models.UniqueConstraint(fields=("job", "attempt", "n"), name="log_line_once"),
         ),
         migrations.AddIndex(
-            model_name='metricpoint',
-            index=models.Index(fields=['job', 'seq'], name='metric_by_seq'),
+            model_name="metricpoint",
+            index=models.Index(fields=["job", "seq"], name="metric_by_seq"),
         ),
         migrations.AddIndex(
-            model_name='job',
-            index=models.Index(fields=['owner', '-created_at'], name='job_by_owner'),
+            model_name="job",
+            index=models.Index(fields=["owner", "-created_at"], name="job_by_owner"),
         ),
         migrations.AddIndex(
-            model_name='job',
-            index=models.Index(condition=models.Q(('status__in', ['cancelling', 'initializing', 'queued', 'running'])), fields=['status', 'next_check_at'], name='job_due'),
+            model_name="job",
+            index=models.Index(
+                condition=models.Q(("status__in", ["cancelling", "initializing", "queued", "running"])),
+                fields=["status", "next_check_at"],
+                name="job_due",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='job',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['pending', 'queued', 'initializing', 'running', 'cancelling', 'completed', 'failed', 'cancelled'])), name='job_status_known'),
+            model_name="job",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "status__in",
+                        [
+                            "pending",
+                            "queued",
+                            "initializing",
+                            "running",
+                            "cancelling",
+                            "completed",
+                            "failed",
+                            "cancelled",
+                        ],
+                    )
+                ),
+                name="job_status_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='job',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('completed_at__isnull', False), ('final_cost__isnull', False), ('status__in', ['cancelled', 'completed', 'failed']), models.Q(('reason', ''), _negated=True)), models.Q(models.Q(('status__in', ['cancelled', 'completed', 'failed']), _negated=True), ('completed_at', None), ('final_cost', None), ('reason', '')), _connector='OR'), name='job_ended_is_complete'),
+            model_name="job",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("completed_at__isnull", False),
+                        ("final_cost__isnull", False),
+                        ("status__in", ["cancelled", "completed", "failed"]),
+                        models.Q(("reason", ""), _negated=True),
+                    ),
+                    models.Q(
+                        models.Q(("status__in", ["cancelled", "completed", "failed"]), _negated=True),
+                        ("completed_at", None),
+                        ("final_cost", None),
+                        ("reason", ""),
+                    ),
+                    _connector="OR",
+                ),
+                name="job_ended_is_complete",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='job',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('desired', 'run'), ('stop_reason', ''), ('stop_requested_at', None)), models.Q(('desired', 'stop'), ('stop_requested_at__isnull', False), models.Q(('stop_reason', ''), _negated=True)), _connector='OR'), name='job_stop_has_reason'),
+            model_name="job",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("desired", "run"), ("stop_reason", ""), ("stop_requested_at", None)),
+                    models.Q(
+                        ("desired", "stop"),
+                        ("stop_requested_at__isnull", False),
+                        models.Q(("stop_reason", ""), _negated=True),
+                    ),
+                    _connector="OR",
+                ),
+                name="job_stop_has_reason",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='job',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status', 'cancelling'), _negated=True), ('desired', 'stop'), _connector='OR'), name='job_cancelling_wants_stop'),
+            model_name="job",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("status", "cancelling"), _negated=True), ("desired", "stop"), _connector="OR"
+                ),
+                name="job_cancelling_wants_stop",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='job',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status__in', ['cancelling', 'initializing', 'queued', 'running']), _negated=True), ('next_check_at__isnull', False), _connector='OR'), name='job_active_has_next_check'),
+            model_name="job",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("status__in", ["cancelling", "initializing", "queued", "running"]), _negated=True),
+                    ("next_check_at__isnull", False),
+                    _connector="OR",
+                ),
+                name="job_active_has_next_check",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='job',
-            constraint=models.CheckConstraint(condition=models.Q(('progress__gte', 0), ('progress__lte', 100)), name='job_progress_percent'),
+            model_name="job",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("progress__gte", 0), ("progress__lte", 100)), name="job_progress_percent"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='job',
-            constraint=models.CheckConstraint(condition=models.Q(('current_cost__gte', 0), ('gpu_count__gte', 1), ('max_attempts__gte', 1), ('max_duration__gte', 1), models.Q(('budget_limit', None), ('budget_limit__gt', 0), _connector='OR')), name='job_amounts_sane'),
+            model_name="job",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("current_cost__gte", 0),
+                    ("gpu_count__gte", 1),
+                    ("max_attempts__gte", 1),
+                    ("max_duration__gte", 1),
+                    models.Q(("budget_limit", None), ("budget_limit__gt", 0), _connector="OR"),
+                ),
+                name="job_amounts_sane",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='providercall',
-            constraint=models.CheckConstraint(condition=models.Q(('op__in', ['create', 'stop'])), name='call_op_known'),
+            model_name="providercall",
+            constraint=models.CheckConstraint(condition=models.Q(("op__in", ["create", "stop"])), name="call_op_known"),
         ),
         migrations.AddConstraint(
-            model_name='providercall',
-            constraint=models.CheckConstraint(condition=models.Q(('outcome__in', ['pending', 'ok', 'definite_no', 'unknown'])), name='call_outcome_known'),
+            model_name="providercall",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("outcome__in", ["pending", "ok", "definite_no", "unknown"])),
+                name="call_outcome_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='sample',
-            constraint=models.UniqueConstraint(fields=('job', 'index'), name='sample_once'),
+            model_name="sample",
+            constraint=models.UniqueConstraint(fields=("job", "index"), name="sample_once"),
         ),
     ]

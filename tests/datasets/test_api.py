@@ -218,9 +218,7 @@ def test_fields_that_the_server_sets_cannot_be_patched(owner: Person) -> None:
     assert (again.training_ready, again.status, again.storage_path) == (False, "uploaded", dataset.storage_path)
 
 
-def test_delete_removes_the_file_after_the_row(
-    owner: Person, django_capture_on_commit_callbacks: Any
-) -> None:
+def test_delete_removes_the_file_after_the_row(owner: Person, django_capture_on_commit_callbacks: Any) -> None:
     before = uploads()
     dataset = checked(owner.user, chats(3))
     assert len(uploads() - before) == 2  # the file, and the digests of its rows

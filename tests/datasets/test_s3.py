@@ -27,9 +27,7 @@ def s3(settings: Any) -> Iterator[fake_s3.FakeS3]:
         yield store
 
 
-def test_dataset_lives_in_the_store(
-    owner: Person, s3: fake_s3.FakeS3, django_capture_on_commit_callbacks: Any
-) -> None:
+def test_dataset_lives_in_the_store(owner: Person, s3: fake_s3.FakeS3, django_capture_on_commit_callbacks: Any) -> None:
     content = chats(20)
     dataset = checked(owner.user, content)
     assert dataset.training_ready
