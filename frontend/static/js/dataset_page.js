@@ -55,14 +55,15 @@ const acts = {
 
 place.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-act]");
-  if (!button) return;
-  button.disabled = true;
+  if (!button || button.ariaDisabled) return;
+  // Not `disabled`: such a button cannot get the focus back from the dialog.
+  button.ariaDisabled = "true";
   try {
     await acts[button.dataset.act]();
   } catch (error) {
     toast("That did not work", { text: error.sentence ?? error.message, kind: "bad" });
   } finally {
-    button.disabled = false;
+    button.ariaDisabled = null;
   }
 });
 

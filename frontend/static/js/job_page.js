@@ -133,9 +133,11 @@ const tabs = makeTabs($('[role="tablist"]'), (name) => {
 });
 
 async function act(button, work) {
-  button.disabled = true;
+  if (button.ariaDisabled) return;
+  // Not `disabled`: such a button cannot get the focus back from the dialog.
+  button.ariaDisabled = "true";
   const answer = await work(head.job);
-  button.disabled = false;
+  button.ariaDisabled = null;
   if (!answer) return;
   feed.ended = false;
   feed.catchUp().catch(() => {});
