@@ -176,9 +176,7 @@ def test_the_form_says_what_is_wrong_beside_the_field(desk: Desk, paints: dict[s
     assert not found, "\n".join(found)
 
 
-def test_signing_in_by_password_leads_back(
-    desk: Desk, browser: Browser, grace: Person, paints: dict[str, Any]
-) -> None:
+def test_signing_in_by_password_leads_back(desk: Desk, browser: Browser, grace: Person, paints: dict[str, Any]) -> None:
     job_id = simulate(grace.account, paints, start=False)
     context = browser.new_context(base_url=desk.url, viewport=DESKTOP)
     page = desk.open(f"/jobs/{job_id}/", context)
