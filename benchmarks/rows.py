@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from datetime import timedelta
 from typing import Any
 
@@ -30,7 +31,7 @@ def make(username: str, fed: int, started: int) -> None:
     dataset = Dataset.objects.create(
         owner=user,
         name="benchmark",
-        storage_path="benchmark.jsonl",
+        storage_path=f"{uuid.uuid4()}.jsonl",
         size_bytes=1000,
         sha256="0" * 64,
         format="messages",
