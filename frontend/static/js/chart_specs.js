@@ -11,7 +11,7 @@ const KNOWN = [
   { id: "loss", title: "Loss", main: true, size: "chart-main", format: four, lines: [line("loss", "Training", 1, "train", true), line("eval_loss", "Validation", 2, "eval", true)] },
   { id: "learning_rate", title: "Learning rate", format: (value) => (value ? Number(value).toExponential(3) : "0"), least: 0, lines: [line("learning_rate", "Learning rate", 3, "third", true)] },
   { id: "accuracy", title: "Token accuracy", format: share, tick: (value) => percent(value, 0), lines: [line("mean_token_accuracy", "Training", 4, "fourth"), line("eval_mean_token_accuracy", "Validation", 2, "eval")] },
-  { id: "grad_norm", title: "Gradient norm", format: four, lines: [line("grad_norm", "Gradient norm", 5, "fifth")] },
+  { id: "grad_norm", title: "Gradient norm", format: four, least: 0, lines: [line("grad_norm", "Gradient norm", 5, "fifth")] },
   { id: "throughput", title: "Throughput, tokens/s", format: (value) => compact(value), least: 0, lines: [line("tokens_per_second", "Tokens/s", 1, "train", true)] },
   { id: "gpu_use", title: "GPU utilisation", format: whole, tick: (value) => `${value} %`, least: 0, most: 100, gpu: true, lines: [line("gpu_utilization", "Utilisation", 4, "fourth", true)] },
   { id: "gpu_memory", title: "GPU memory", format: gigabytes, tick: (value) => `${compact(value)} GB`, least: 0, gpu: true, lines: [line("gpu_memory_allocated_gb", "Allocated", 2, "eval", true), line("gpu_memory_reserved_gb", "Reserved", 5, "fifth")] },

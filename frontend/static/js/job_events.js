@@ -20,7 +20,7 @@ function more(event) {
 export class JobEvents {
   constructor(job, changed) {
     Object.assign(this, { job, changed });
-    this.list = $("#events");
+    this.list = $("#event-list");
     this.once = new Once((event) => event.seq);
     this.all = [];
   }

@@ -16,6 +16,7 @@ import { makeTabs } from "./tabs.js";
 import { toast } from "./toasts.js";
 
 const POINTS = 1500;
+const DENSE = 1000; // points of a line from which a noisy one is a mere band: smoothing then begins switched on
 const start = dataOf("job-data");
 const metricsUrl = (extra = "") => `/api/jobs/${start.id}/metrics/?points=${POINTS}${extra}`;
 
@@ -87,6 +88,7 @@ async function loadMetrics() {
   try {
     const answer = await call(metricsUrl());
     board.load(answer.series, answer.nonfinite);
+    if (board.metrics.get("loss").points.length >= DENSE) setOption("smooth", true);
     head.drawCards();
     drawMetricsState();
   } catch (error) {
@@ -96,12 +98,16 @@ async function loadMetrics() {
 }
 
 $("#metrics-error button").addEventListener("click", loadMetrics);
-for (const [id, option] of [["smooth", "smooth"], ["log-scale", "log"]]) {
-  $(`#${id}`).addEventListener("click", (event) => {
-    const on = event.currentTarget.getAttribute("aria-pressed") !== "true";
-    event.currentTarget.setAttribute("aria-pressed", String(on));
-    board.setOption(option, on);
-  });
+
+const SWITCHES = { smooth: $("#smooth"), log: $("#log-scale") };
+
+function setOption(name, on) {
+  SWITCHES[name].setAttribute("aria-pressed", String(on));
+  board.setOption(name, on);
+}
+
+for (const [name, button] of Object.entries(SWITCHES)) {
+  button.addEventListener("click", () => setOption(name, button.getAttribute("aria-pressed") !== "true"));
 }
 $(".chart-zoom").addEventListener("click", (event) => {
   const button = event.target.closest("[data-zoom]");

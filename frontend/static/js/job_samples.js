@@ -55,7 +55,7 @@ function score(label, list, before, after) {
 export class JobSamples {
   constructor(job) {
     this.job = job;
-    this.place = $("#samples");
+    this.place = $("#sample-list");
     this.loaded = false;
   }
 

@@ -69,7 +69,8 @@ export class MetricChart {
       pointBackgroundColor: colour,
       pointBorderWidth: 0,
       pointHoverRadius: 4.5,
-      order: softened ? 2 : 1,
+      // Few points lie on top of many: the validation line would vanish under a noisy training line.
+      order: softened ? 1e9 : points.length,
     };
   }
 

@@ -14,7 +14,8 @@ export function makeTabs(list, opened = () => {}) {
       panelOf(one).hidden = !chosen;
     }
     if (focus) tab.focus();
-    tab.scrollIntoView?.({ block: "nearest", inline: "nearest" });
+    // Sideways only: the page itself stays where the reader left it.
+    if (tab.offsetLeft < list.scrollLeft || tab.offsetLeft + tab.offsetWidth > list.scrollLeft + list.clientWidth) list.scrollLeft = tab.offsetLeft - 16;
     if (address) history.replaceState(null, "", `#${nameOf(tab)}`);
     opened(nameOf(tab));
   }
