@@ -142,7 +142,7 @@ def test_a_simulated_job_from_the_form_seen_on_both_pages(desk: Desk, paints: di
     wait_drawn(page, 60)
     assert drawn_steps(page) == stored_steps(page) == list(range(1, 61))
     page.get_by_role("tab", name="Samples").click()
-    expect(page.locator("#samples")).to_contain_text("A simulated run trains nothing")
+    expect(page.locator("#sample-list")).to_contain_text("A simulated run trains nothing")
     page.get_by_role("tab", name="Logs").click()
     expect(page.locator("#log")).to_contain_text("nothing is trained and the numbers are made up")
     page.get_by_label("Search the log").fill("step 30")

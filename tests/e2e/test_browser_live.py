@@ -76,7 +76,7 @@ def test_a_cut_cable_leaves_no_gap_and_no_double(
         assert drawn_steps(page) == stored_steps(page) == list(range(1, 121))
         assert drawn_steps(page, "Validation") == stored_steps(page, "eval_loss")
         page.get_by_role("tab", name="Events").click()
-        events = page.locator("#events > li")
+        events = page.locator("#event-list > li")
         shown = events.evaluate_all("rows => rows.map((row) => Number(row.dataset.seq))")
         stored = grace.account.call("GET", f"/api/jobs/{job_id}/events/?limit=1000", 200)["results"]
         assert sorted(shown) == sorted(event["seq"] for event in stored)

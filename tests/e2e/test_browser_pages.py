@@ -96,11 +96,11 @@ def test_job_page(desk: Desk, scenes: Scenes, state: str) -> None:
 def test_every_tab_of_a_job(desk: Desk, scenes: Scenes) -> None:
     page = desk.open(f"/jobs/{scenes.jobs['failed']}/")
     for tab, ready in (
-        ("Samples", "#samples .empty, .sample"),
+        ("Samples", "#sample-list .empty, .sample"),
         ("Configuration", ".config"),
         ("Info", ".info"),
         ("Logs", ".log-line"),
-        ("Events", "#events > li"),
+        ("Events", "#event-list > li"),
     ):
         page.get_by_role("tab", name=tab).click()
         page.locator(ready).first.wait_for()
