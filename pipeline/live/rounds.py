@@ -75,6 +75,7 @@ class ListNews:
 @dataclass(slots=True)
 class Outcome:
     granted: set[tuple[int, UUID]] = field(default_factory=set)  # user and job
+    only_asked: set[Window] = field(default_factory=set)  # wanted by new followers, no news to anybody else
     gone: set[UUID] = field(default_factory=set)
     postponed: set[UUID] = field(default_factory=set)  # jobs with news for which this round had no room
     frames: dict[Window, tuple[Frame, str]] = field(default_factory=dict)
@@ -89,9 +90,11 @@ def read(plan: Plan) -> Outcome:
     for key, job_ids in plan.sessions.items():
         user = sessions.identify(key)
         outcome.sessions[key] = (user.pk, _visible(user, job_ids)) if user else None
-    windows = _granted_windows(plan, outcome)
+    windows = outcome.only_asked = _granted_windows(plan, outcome)
     if plan.jobs:
-        changed = _changed_windows(plan, outcome) - windows
+        changed = _changed_windows(plan, outcome)
+        outcome.only_asked = windows - changed
+        changed -= windows
         # Those nearest to the end first: what is new now matters more than the history of one that comes back.
         in_turn = sorted(changed, key=lambda window: plan.jobs[window[0]].seq - window[1])
         room = max(MAX_WINDOWS - len(windows), 1)
@@ -172,13 +175,15 @@ def _read_lists(plan: Plan) -> dict[int, ListNews]:
     news = {}
     for user_id, known in plan.lists.items():
         versions = found.get(user_id, {})
-        jobs = [states[job_id] for job_id in versions if job_id in states]
-        gone = [] if known is None else [str(job_id) for job_id in known if job_id not in versions and plan.whole_lists]
-        kept = {job_id: version for job_id, (version, current) in versions.items() if current}
+        told = [job_id for job_id in versions if job_id in states][:MAX_LISTED]
+        gone = [str(job_id) for job_id in known or () if job_id not in versions and plan.whole_lists]
+        # What had no room in this frame is not noted, so the next one has it.
+        untold = states.keys() - set(told)
+        kept = {job_id: version for job_id, (version, current) in versions.items() if current and job_id not in untold}
         if not plan.whole_lists and known:
             kept = {job_id: version for job_id, version in known.items() if job_id not in versions} | kept
-        body = {"t": "jobs", "jobs": jobs[:MAX_LISTED], "gone": gone}
-        news[user_id] = ListNews(encode(body) if jobs or gone or known is None else None, kept)
+        body = {"t": "jobs", "jobs": [states[job_id] for job_id in told], "gone": gone}
+        news[user_id] = ListNews(encode(body) if told or gone or known is None else None, kept)
     return news
 
 

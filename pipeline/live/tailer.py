@@ -344,8 +344,9 @@ class Tailer:
     def _spread(self, outcome: rounds.Outcome) -> None:
         """Hand each frame to the sockets that stand where it begins."""
         by_job: dict[UUID, dict[int, tuple[Frame, str]]] = defaultdict(dict)
-        for (job_id, after), made in outcome.frames.items():
-            by_job[job_id][after] = made
+        for window, made in outcome.frames.items():
+            if made[0].carries_rows or window not in outcome.only_asked:
+                by_job[window[0]][window[1]] = made
         for job_id, frames in by_job.items():
             job = self._jobs.get(job_id)
             if job is None:

@@ -106,8 +106,9 @@ class Page:
             frame = json.loads(message["text"])
             if frame["t"] == "job":
                 self.views.setdefault(frame["id"], View(frame["after"])).take(frame)
-                if self.acknowledge and frame["seq"] > frame["after"]:
-                    await self._say(json.dumps({"ack": {frame["id"]: frame["seq"]}}))
+            if self.acknowledge:
+                marks = {frame["id"]: frame["seq"]} if frame["t"] == "job" else {}
+                await self._say(json.dumps({"ack": marks}))
             self.heard.append(frame)
 
     async def _say(self, message: str | bytes) -> None:

@@ -190,6 +190,21 @@ def test_a_long_history_comes_in_pieces_without_asking(open_page: OpenPage, owne
     assert any(frame.get("more") for frame in page.heard)
 
 
+def test_a_second_page_is_no_news_to_the_first(
+    open_page: OpenPage, owner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tailer, "HEAD_SECONDS", 1_000)
+    job, attempt, _ = make_running_job(owner.user)
+    first, second = open_page(owner), open_page(owner)
+    for page in (first, second):
+        page.follow(job)
+        page.hears("job")
+    ingest.record_metrics(attempt.pk, points(0, 0))
+    for page in (first, second):
+        page.sees(lambda page=page: page.view(job).points, "the point")
+    assert [frame["seq"] for frame in first.heard if frame["t"] == "job"] == [0, 1]
+
+
 def test_unsubscribing_ends_the_frames(open_page: OpenPage, owner: Any, live: Any) -> None:
     job, attempt, _ = make_running_job(owner.user)
     page = open_page(owner)
@@ -279,21 +294,21 @@ class TestSlowPages:
         assert not live().sockets
 
     def test_a_page_behind_gets_one_frame_with_all_it_missed(
-        self, open_page: OpenPage, owner: Any, live: Any, monkeypatch: pytest.MonkeyPatch
+        self, open_page: OpenPage, owner: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(outbox, "WINDOW_BYTES", 10)
+        monkeypatch.setattr(tailer, "HEAD_SECONDS", 1_000)
         job, attempt, _ = make_running_job(owner.user)
         page = open_page(owner, acknowledge=False)
         quick = open_page(owner)
         for one in (page, quick):
             one.follow(job)
-        page.sees(lambda: live()._jobs, "the subscription")
+            one.hears("job")
         page.say({"ack": {}})
         ingest.record_metrics(attempt.pk, points(0, 0))
         page.sees(lambda: page.view(job).seq == 1, "the first point")
         for step in range(1, 20):
             ingest.record_metrics(attempt.pk, points(step, step))
-        quick.say({"ack": {}})
         quick.sees(lambda: quick.view(job).seq == 20, "the quick page is at the end")
         assert page.view(job).seq == 1, "nothing was sent while it had no room"
         page.say({"ack": {str(job.pk): 1}})
