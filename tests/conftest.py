@@ -32,8 +32,9 @@ POSTGRES_FOLDER = FOLDER / "postgres"
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 for name in ("DATABASE_URL", "REDIS_URL", "DEBUG", "SECRET_KEY", "ALLOWED_HOSTS", "PORT", "HOST", "STOKER_PUBLIC_URL"):
     os.environ.pop(name, None)
+OURS = ("STOKER_HOME", "DATABASE_URL", "DJANGO_SETTINGS_MODULE", "DJANGO_ALLOW_ASYNC_UNSAFE")
 # What a product started by a test inherits: the machine's variables, none of this test process's own.
-OUTSIDE = {name: value for name, value in os.environ.items() if name not in ("STOKER_HOME", "DJANGO_SETTINGS_MODULE")}
+OUTSIDE = {name: value for name, value in os.environ.items() if name not in OURS}
 os.environ["STOKER_HOME"] = str(FOLDER / WORKER)
 os.environ["DATABASE_URL"] = f"postgresql:///stoker?user=postgres&host={POSTGRES_FOLDER}"
 os.environ["DJANGO_SETTINGS_MODULE"] = "pipeline.config.settings"
@@ -60,6 +61,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "stack" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("stack"))
             item.add_marker(pytest.mark.e2e)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Settings that a worker inherits are loaded by pytest-django before this file can name the worker's own folder."""
+    os.environ.pop("DJANGO_SETTINGS_MODULE", None)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pipeline.config.settings")
 os.environ.setdefault("STOKER_DATABASE_POOL", "10")
@@ -14,7 +16,24 @@ from django.core.asgi import get_asgi_application
 
 from pipeline.config.static import StaticFiles
 
-pages = get_asgi_application()  # loads the models, which the routes of the sockets need
+
+def to_its_end(application: Any) -> Any:
+    """Let a request run to its end when the server gives it up, as servers do some time after the browser has left.
+
+    Django returns a database connection to the pool when a request is over; one that is cut off keeps it for ever.
+    """
+    running: set[asyncio.Task[None]] = set()
+
+    async def patient(scope: Any, receive: Any, send: Any) -> None:
+        task = asyncio.ensure_future(application(scope, receive, send))
+        running.add(task)
+        task.add_done_callback(running.discard)
+        await asyncio.shield(task)
+
+    return patient
+
+
+pages = to_its_end(get_asgi_application())  # loads the models, which the routes of the sockets need
 
 from pipeline.live.routing import websocket_urlpatterns
 
