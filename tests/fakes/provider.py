@@ -41,7 +41,9 @@ class World:
     def change(self, name: str, **fields: object) -> None:
         self.machines[name] = replace(self.machines[name], **fields)  # type: ignore[arg-type]
 
-    def end(self, name: str, exit_code: int | None = None, detail: str = "The machine is gone.", **fields: object) -> None:
+    def end(
+        self, name: str, exit_code: int | None = None, detail: str = "The machine is gone.", **fields: object
+    ) -> None:
         self.change(name, state=MachineState.GONE, exit_code=exit_code, detail=detail, **fields)
 
     def count(self, operation: str) -> int:
