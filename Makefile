@@ -3,6 +3,8 @@
 PYTHON ?= python3
 STOKER_HOME ?= $(CURDIR)/.stoker
 PORT ?= 8000
+# Two processes; the tests that share one running product stay in one of them.
+PYTEST_FLAGS ?= -n 2 --dist loadgroup
 # Says nothing but errors and asks nothing; PIP_FLAGS may add more.
 PIP = -m pip --disable-pip-version-check --no-input install --quiet --quiet --no-warn-script-location --root-user-action=ignore $(PIP_FLAGS)
 SERVER := $(STOKER_HOME)/venv/bin/python
