@@ -27,6 +27,7 @@ from pipeline.services.facts import traits_of, view_of
 from pipeline.services.jobs import request_stop
 from pipeline.states import ATTEMPT_CLOSED, CONSEQUENCES, AttemptState, EndReason, JobStatus
 from pipeline.transitions import set_stage
+from training.contract import Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +155,10 @@ _STAGE_MESSAGES = {
 
 
 def _explain(reason: EndReason, machine: Machine | None) -> str:
+    """What was seen, for the page to show beside what the reason means."""
     text = CONSEQUENCES[reason].text
+    if machine is not None and machine.outcome == Outcome.FAILED and machine.detail:
+        return machine.detail
     if machine is None or machine.exit_code is None or reason in (EndReason.COMPLETED, EndReason.CANCELLED_BY_USER):
         return text if reason is not EndReason.COMPLETED else ""
     return f"{text} The program ended with exit code {machine.exit_code} and did not report why."

@@ -17,7 +17,7 @@ from pipeline.states import AttemptState, EndReason, JobStatus
 from tests.factories import make_job, make_running_job, make_user
 from tests.fakes.provider import ScriptedProvider, World
 from tests.pipeline.steps import look, program_says, shift, submitted
-from training.contract import ENV_JOB_TOKEN, ExitCode
+from training.contract import ENV_JOB_TOKEN, ExitCode, Outcome
 
 pytestmark = pytest.mark.django_db
 
@@ -84,6 +84,14 @@ def test_an_exit_code_explains_an_end_without_report(exit_code: int, reason: End
     assert job.reason == reason
     assert str(int(exit_code)) in job.error_message
     assert "boom" in job.error_stack
+
+
+def test_a_provider_that_saw_the_failure_is_quoted(world: World) -> None:
+    job, attempt = submitted(world)
+    detail = "The system killed the program at 12:00."
+    world.end(attempt.name, detail=detail, outcome=Outcome.FAILED, reason="out_of_memory")
+    assert look(job).reason == EndReason.OUT_OF_MEMORY
+    assert job.error_message == detail
 
 
 def test_what_the_program_said_outranks_the_exit_code(world: World) -> None:
