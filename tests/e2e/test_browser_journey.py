@@ -52,23 +52,23 @@ def test_from_a_sign_in_link_to_a_real_adapter(stack: Stack, browser: Browser, m
 
     page.get_by_role("link", name="Upload a dataset").click()
     expect(page.get_by_role("button", name="Upload", exact=True)).to_be_disabled()
-    content = tiny.jsonl(900)
+    content = tiny.jsonl(400)
     page.locator("#file").set_input_files({"name": "brush_strokes.jsonl", "mimeType": "", "buffer": content})
     expect(page.get_by_label("Name", exact=True)).to_have_value("brush strokes")
     narrow = context.new_cdp_session(page)
-    speeds = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 100_000}
+    speeds = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 50_000}
     narrow.send("Network.emulateNetworkConditions", speeds)
     page.get_by_role("button", name="Upload", exact=True).click()
     bar = page.get_by_role("progressbar", name="Upload")
     expect(bar).to_be_visible()
     page.wait_for_function("() => { const b = document.querySelector('#progress progress'); return b.position > 0 }")
-    expect(page.locator("#sent")).to_contain_text("kB of 230 kB")
+    expect(page.locator("#sent")).to_contain_text("kB of 10")
     narrow.send("Network.emulateNetworkConditions", speeds | {"uploadThroughput": -1})
     narrow.detach()
 
     page.wait_for_url("**/datasets/*-*/")
     expect(page.locator(".dataset-title .status")).to_have_text("Ready", timeout=20_000)
-    expect(page.locator(".report-cards")).to_contain_text("900")
+    expect(page.locator(".report-cards")).to_contain_text("400")
     rows = page.locator(".row-view")
     expect(rows.first).to_contain_text("Answer with one JSON function call.")
     assert rows.count() >= 3
@@ -77,12 +77,12 @@ def test_from_a_sign_in_link_to_a_real_adapter(stack: Stack, browser: Browser, m
     expect(page.get_by_label("Dataset", exact=True).locator("option:checked")).to_contain_text("brush strokes")
     page.locator("#offers .provider").first.wait_for()
     settings = {
-        "max_steps": 120, "logging_steps": 1, "eval_steps": 60, "save_steps": 60, "max_length": 128, "r": 4,
+        "max_steps": 60, "logging_steps": 1, "eval_steps": 30, "save_steps": 30, "max_length": 128, "r": 4,
         "learning_rate": 0.005, "held_out_samples": 2, "sample_max_new_tokens": 8,
     }  # fmt: skip
     local = page.locator(".provider", has_not=page.locator(".tag-simulated")).locator("input").first
     fill_job(page, "first fire", local.locator("xpath=..").inner_text().splitlines()[0], **settings)
-    expect(page.locator('[data-plan="steps"]')).to_contain_text("120")
+    expect(page.locator('[data-plan="steps"]')).to_contain_text("60")
     page.get_by_role("button", name="Start training").click()
 
     page.wait_for_url("**/jobs/*-*/")
@@ -95,9 +95,9 @@ def test_from_a_sign_in_link_to_a_real_adapter(stack: Stack, browser: Browser, m
     expect_status(page, "Completed", 60)
     expect(page.locator(".toast-item", has_text="Training completed")).to_be_visible()
     expect(page.locator("#end-banner")).to_contain_text("Training completed")
-    expect(page.locator('[data-f="step"]')).to_have_text("120 / 120")
-    wait_drawn(page, 120)
-    assert drawn_steps(page) == stored_steps(page) == list(range(1, 121))
+    expect(page.locator('[data-f="step"]')).to_have_text("60 / 60")
+    wait_drawn(page, 60)
+    assert drawn_steps(page) == stored_steps(page) == list(range(1, 61))
     assert drawn_steps(page, "Validation") == stored_steps(page, "eval_loss")
 
     page.get_by_role("tab", name="Samples").click()

@@ -175,3 +175,25 @@ def test_cancel_from_the_list(desk: Desk, window: BrowserContext, endless: str) 
     page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
     expect(row.locator(".status")).to_have_text("Cancelled", timeout=40_000)
     expect(row.get_by_role("button", name="Cancel endless")).to_be_hidden()
+
+
+def test_a_failure_says_what_happened(desk: Desk, grace: Person, paints: dict[str, Any]) -> None:
+    job_id = simulate(grace.account, paints, "sim-out-of-memory", steps=100)
+    page = desk.open(f"/jobs/{job_id}/")
+    expect_status(page, "Failed")
+    banner = page.locator("#end-banner")
+    expect(banner).to_contain_text("Training failed")
+    expect(banner).to_contain_text("CUDA out of memory")
+    expect(page.locator(".toast-item[role=alert]", has_text="Training failed")).to_be_visible()
+    banner.get_by_role("link", name="See what happened").click()
+    expect(page.get_by_role("tab", name="Events", selected=True)).to_be_visible()
+    expect(page.locator("#event-list")).to_contain_text("out of memory")
+
+
+def test_a_job_that_is_deleted_says_so(desk: Desk, grace: Person, paints: dict[str, Any]) -> None:
+    job_id = simulate(grace.account, paints, start=False)
+    page = desk.open(f"/jobs/{job_id}/")
+    expect_link(page, "live")
+    grace.account.call("DELETE", f"/api/jobs/{job_id}/", 204)
+    expect(page.get_by_text("This job was deleted")).to_be_visible()
+    expect(page.get_by_role("button", name="Start training")).to_be_hidden()
