@@ -33,6 +33,7 @@ STANDARD_LIBRARY_ONLY = [
     "training/contract.py",
     "training/records.py",
     "training/hyperparameters.py",
+    "training/conflicts.py",
     "pipeline/config/leash.py",
 ]
 

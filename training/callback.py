@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import TrainerCallback
 
+from training import parallel
 from training.artifacts import CheckpointUploader
 from training.contract import EventKind, Stage
 from training.gpu import Gauges
@@ -65,7 +65,8 @@ class Report(TrainerCallback):  # type: ignore[misc,unused-ignore]
         self._reporter.metric(state.global_step, {**values, **self._gauges()})
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        wanted = _agree(STOP if self._stop.is_set else SAVE if self._stop.save_requested else NOTHING)
+        # All act in the same step, or those that wait for each other hang.
+        wanted = parallel.agree(STOP if self._stop.is_set else SAVE if self._stop.save_requested else NOTHING)
         if wanted == STOP:
             if not self._stop.is_set:  # another rank got the signal
                 self._stop.ask_by_signal()
@@ -93,23 +94,13 @@ class Report(TrainerCallback):  # type: ignore[misc,unused-ignore]
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._pace.go_on()
+        parallel.agree(NOTHING)  # each rank writes files of its own into a checkpoint: it is whole when all are here
         if self._reporter is None:
             return
         metrics = {name: self._last_record[name] for name in ("loss", "epoch") if name in self._last_record}
         self._reporter.log(EventKind.CHECKPOINT, {"step": state.global_step, "metrics": metrics})
         if self._uploader:
             self._uploader.add(state.global_step, Path(args.output_dir) / f"checkpoint-{state.global_step}")
-
-
-def _agree(wanted: int) -> int:
-    """The strongest wish of all ranks: they must act in the same step, or those that wait for each other hang."""
-    distributed = torch.distributed
-    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
-        return wanted
-    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-    flag = torch.tensor([wanted], device=device)
-    distributed.all_reduce(flag, op=distributed.ReduceOp.MAX)
-    return int(flag.item())
 
 
 def _length(loader: Any) -> int:

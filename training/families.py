@@ -48,7 +48,10 @@ def build(kind: Family, source: str, values: dict[str, Any], args: Any, rows: tu
     if quantization is not None:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=args.activation_checkpointing)
     # PEFT has no task type for filling in words; without one it adapts the layers and leaves the calls as they are.
-    model = get_peft_model(model, models.adapter(values, kind.value if seq2seq else None))
+    # ZeRO-3 wants one number format: an adapter in 32 bits beside weights in 16 fails at its first step.
+    zero3 = args.deepspeed_plugin is not None and args.deepspeed_plugin.zero_stage == 3
+    config = models.adapter(values, kind.value if seq2seq else None)
+    model = get_peft_model(model, config, autocast_adapter_dtype=not zero3)
     if args.activation_checkpointing:
         model.enable_input_require_grads()
     convert = _seq2seq_rows if seq2seq else _masked_rows

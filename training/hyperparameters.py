@@ -2,7 +2,7 @@
 
 The server builds its form, its API documentation and its refusals from this table; the program reads the same names.
 Names are those of PEFT, Transformers and TRL wherever one of them has the value; the few others are ours
-(`quantization`, `validation_split`, `held_out_samples`, `sample_max_new_tokens`).
+(`quantization`, `validation_split`, `held_out_samples`, `sample_max_new_tokens`, `parallelism`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
+
+from training.conflicts import conflicts
 
 
 class FieldType(StrEnum):
@@ -222,6 +224,13 @@ FIELDS: tuple[Hyperparameter, ...] = (
         "neftune_noise_alpha", FieldType.FLOAT, 0.0, Group.ADVANCED, "NEFTune noise",
         "Noise on the embeddings while training; 5 is common for chat. 0 turns it off.", minimum=0.0, maximum=100.0,
     ),
+    Hyperparameter(
+        "parallelism", FieldType.CHOICE, "ddp", Group.ADVANCED, "Several GPUs",
+        "How the GPUs of one machine share the work; with one GPU it changes nothing. ddp: a whole model on each, the "
+        "fastest while it fits. fsdp: each holds a part of the model, for models too large for one GPU. zero2 shares "
+        "gradients and optimizer, zero3 the model as well, as fsdp does; both need DeepSpeed in the image.",
+        choices=("ddp", "fsdp", "zero2", "zero3"),
+    ),
 )  # fmt: skip
 
 BY_NAME: dict[str, Hyperparameter] = {field.name: field for field in FIELDS}
@@ -275,7 +284,7 @@ def validate(values: Mapping[str, Any], *, complete: bool = True) -> tuple[dict[
         except RefusedError as error:
             errors.append((name, str(error)))
     if not errors:
-        errors = _conflicts({**defaults(), **clean})
+        errors = conflicts({**defaults(), **clean})
     return clean, errors
 
 
@@ -352,23 +361,6 @@ def _targets(field: Hyperparameter, value: Any) -> str | list[str]:
         if name == "lm_head":
             raise RefusedError("target_modules cannot hold lm_head: the loss uses its weight directly. Leave it out.")
     return names
-
-
-def _conflicts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Values that are fine alone and wrong together."""
-    found: list[tuple[str, str]] = []
-    if values["warmup_steps"] >= 1 and values["warmup_steps"] != int(values["warmup_steps"]):
-        found.append(("warmup_steps", "warmup_steps must be a share below 1 or a whole number of steps."))
-    if 0 < values["max_steps"] < values["warmup_steps"]:
-        found.append(("warmup_steps", "warmup_steps is larger than max_steps: the warm-up would never end. Lower it."))
-    if values["sample_max_new_tokens"] >= values["max_length"] and values["held_out_samples"]:
-        found.append(
-            (
-                "sample_max_new_tokens",
-                "sample_max_new_tokens must be smaller than max_length: the prompt needs room too.",
-            )
-        )
-    return found
 
 
 def _unknown(name: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-from training import environment, hyperparameters, model, run
+from training import environment, hyperparameters, model, parallel, run
 from training.client import Client, Kind, backoff, pause
 from training.contract import ExitCode, FailureReason, Finish, Outcome, RunSpec, Stage
 from training.environment import ENV_LAUNCH, Environment
@@ -155,6 +155,7 @@ class Leader:
         values, problems = hyperparameters.validate(self.spec.hyperparameters)
         if problems:
             raise RunError(" ".join(sentence for _, sentence in problems))
+        parallel.require(parallel.chosen(values["parallelism"], self.env.world_size))
         # What concerns those who write the libraries, not those who train with them.
         warnings.simplefilter("ignore", FutureWarning)
         source, is_local = model.locate(self.spec.base_model, self.env.models_dir)

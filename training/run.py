@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import shutil
 import time
@@ -10,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training import artifacts, environment, links
+from training import artifacts, environment, links, parallel
 from training import data as rows
 from training.client import Client
-from training.contract import DataLink, EventKind, ResumePoint, RunSpec, Stage
-from training.failures import RunError, StopRequested
+from training.contract import DataLink, EventKind, FailureReason, ResumePoint, RunSpec, Stage
+from training.failures import RunError, StopRequested, explain
 from training.gpu import Gauges
 from training.records import RecordFormat
 from training.reporter import Reporter
@@ -76,8 +77,11 @@ def train(ctx: Context, data: rows.Prepared) -> dict[str, Any]:
     from training.callback import Report
 
     how = models.numbers(ctx.values["bf16"])
+    kind = parallel.chosen(ctx.values["parallelism"], ctx.env.world_size)
+    if kind != ctx.values["parallelism"]:
+        ctx.say(f"parallelism = {ctx.values['parallelism']} needs several GPUs; there is one, which holds the model.")
     cache = ctx.env.work_dir / "cache"
-    trainer = trainers.build(ctx.model_source, ctx.spec.base_model, ctx.values, how, data, ctx.checkpoints, cache)
+    trainer = trainers.build(ctx.model_source, ctx.spec.base_model, ctx.values, how, kind, data, ctx.checkpoints, cache)
     ctx.stop.check()
     uploader = None
     if ctx.client:
@@ -92,8 +96,12 @@ def train(ctx: Context, data: rows.Prepared) -> dict[str, Any]:
     )
     trainer.add_callback(report)
     try:
-        before = answer(ctx, trainer, data, Stage.ANSWERING_BEFORE)
-        show_samples(ctx, data, before, [])
+        before: list[str] = []
+        if kind.places_late:  # The base model answers after the training, with the adapter switched off.
+            show_samples(ctx, data, [], [], unanswered=True)
+        else:
+            before = answer(ctx, trainer, data, Stage.ANSWERING_BEFORE)
+            show_samples(ctx, data, before, [])
         ctx.stop.check()
         resume = artifacts.newest(artifacts.complete_checkpoints(ctx.checkpoints))
         if resume:
@@ -103,10 +111,13 @@ def train(ctx: Context, data: rows.Prepared) -> dict[str, Any]:
         if data.validation and report.evaluated_step != trainer.state.global_step:
             ctx.stage(Stage.EVALUATING)
             trainer.evaluate()
-        after = answer(ctx, trainer, data, Stage.ANSWERING_AFTER)
+        folder = save(ctx, trainer)
+        if kind.places_late:
+            before = answer(ctx, trainer, data, Stage.ANSWERING_BEFORE, together=kind.shares_weights)
+        after = answer(ctx, trainer, data, Stage.ANSWERING_AFTER, together=kind.shares_weights)
         show_samples(ctx, data, before, after)
         ctx.stop.check()
-        extra = hand_in(ctx, trainer)
+        extra = hand_in(ctx, trainer.state.global_step, folder)
         if uploader and not uploader.close(UPLOAD_WAIT_SECONDS):
             ctx.say("The last checkpoint was not stored in time; the adapter is.")
     except BaseException:
@@ -118,26 +129,38 @@ def train(ctx: Context, data: rows.Prepared) -> dict[str, Any]:
     return extra
 
 
-def answer(ctx: Context, trainer: Any, data: rows.Prepared, stage: Stage) -> list[str]:
-    """Answers to the held-out prompts, or none: that they could not be had must not end a run that trains well."""
-    if not ctx.reporter or not data.held_out or not trainer.model.get_base_model().can_generate():
+def answer(ctx: Context, trainer: Any, data: rows.Prepared, stage: Stage, together: bool = False) -> list[str]:
+    """Answers to the held-out prompts, or none: that they could not be had must not end a run that trains well.
+
+    With `together` the other processes answer too, because this one has only a part of the model.
+    """
+    if not (ctx.reporter or together) or not data.held_out or not trainer.model.get_base_model().can_generate():
         return []
     from training.samples import answers
 
     ctx.stage(stage)
-    values = ctx.values
-    call = (data.held_out, values["sample_max_new_tokens"], values["max_length"], lambda: ctx.stop.is_set)
+    values, model = ctx.values, trainer.model
     try:
-        if stage is Stage.ANSWERING_BEFORE:
-            with trainer.model.disable_adapter():
-                return answers(trainer.model, trainer.processing_class, *call)
-        return answers(trainer.model, trainer.processing_class, *call)
-    except Exception as error:  # noqa: BLE001 - templates and generation code of any model can fail in any way
+        with model.disable_adapter() if stage is Stage.ANSWERING_BEFORE else contextlib.nullcontext():
+            return answers(
+                model,
+                trainer.processing_class,
+                data.held_out,
+                values["sample_max_new_tokens"],
+                values["max_length"],
+                lambda: ctx.stop.is_set,
+                together,
+            )
+    except Exception as error:
+        if together and not ctx.reporter and explain(error)[0] is FailureReason.OUT_OF_MEMORY:
+            raise  # Others may have had enough memory and wait for this process in the midst of an answer.
         ctx.say(f"The held-out prompts were not answered: {type(error).__name__}: {error}")
         return []
 
 
-def show_samples(ctx: Context, data: rows.Prepared, before: list[str], after: list[str]) -> None:
+def show_samples(
+    ctx: Context, data: rows.Prepared, before: list[str], after: list[str], unanswered: bool = False
+) -> None:
     """Report each sample; one with the same index replaces the earlier one, which had no answer of the adapter yet."""
     from training.samples import as_sample
 
@@ -145,23 +168,28 @@ def show_samples(ctx: Context, data: rows.Prepared, before: list[str], after: li
         return
     for index, asked in enumerate(data.held_out):
         answers = [found[index] if index < len(found) else None for found in (before, after)]
-        if any(text is not None for text in answers):
+        if unanswered or any(text is not None for text in answers):
             ctx.reporter.log(EventKind.SAMPLE, as_sample(index, asked, *answers).to_json())
 
 
-def hand_in(ctx: Context, trainer: Any) -> dict[str, Any]:
-    """Save the adapter and upload it; a run counts as complete only when the server has checked the file."""
+def save(ctx: Context, trainer: Any) -> Path:
+    """Write the adapter to disk. All processes call this: the first one gathers from the others and writes."""
     ctx.stage(Stage.SAVING)
     folder = ctx.env.work_dir / "adapter"
-    shutil.rmtree(folder, ignore_errors=True)
+    if ctx.env.leads:
+        shutil.rmtree(folder, ignore_errors=True)
     trainer.save_model(str(folder))
+    return folder
+
+
+def hand_in(ctx: Context, step: int, folder: Path) -> dict[str, Any]:
+    """Upload the adapter; a run counts as complete only when the server has checked the file."""
     if not ctx.client:
         return {}
     artifacts.name_base_model(folder, ctx.spec.base_model)
     (folder / "README.md").unlink(missing_ok=True)  # a template with empty headings
     archive = artifacts.pack(folder, ctx.env.work_dir / "adapter.zip")
     ctx.stage(Stage.UPLOADING, f"{archive.stat().st_size / 1e6:.1f} MB")
-    step = trainer.state.global_step
     artifact_id = artifacts.upload(ctx.client, "adapter", archive, step, lambda: ctx.stop.is_set, ctx.say)
     extra: dict[str, Any] = {"artifact_id": artifact_id, "step": step}
     if ctx.spec.push_to_hub:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from training import parallel
 from training.contract import Sample
 from training.families import as_text
 
@@ -59,9 +60,11 @@ def answers(
     max_new_tokens: int,
     max_length: int,
     give_up: Callable[[], bool],
+    together: bool = False,
 ) -> list[str]:
     """Greedy answers, in the order of the prompts. Fewer than asked when `give_up()` turned true meanwhile.
 
+    With `together` all processes must call this: each holds a part of the model and needs the others for every token.
     No autocast: it would convert all weights anew for each token, which doubled the time on a CPU.
     """
     import torch
@@ -88,7 +91,8 @@ def answers(
                 max_length=room,
                 add_special_tokens=encodes or isinstance(asked[0]["prompt"], str),  # else the template has put them in
             ).to(model.device)
-            with torch.inference_mode():
+            # Weights gathered in inference mode could not be used outside of it again.
+            with torch.no_grad() if together else torch.inference_mode():
                 output = model.generate(
                     input_ids=batch["input_ids"],
                     attention_mask=batch["attention_mask"],
@@ -100,8 +104,9 @@ def answers(
                     use_cache=True,
                     pad_token_id=tokenizer.pad_token_id,
                     stopping_criteria=StoppingCriteriaList([GiveUp()]),
+                    synced_gpus=together,
                 )
-            if give_up():
+            if parallel.agree(give_up()) if together else give_up():
                 break
             new = output if encodes else output[:, batch["input_ids"].shape[1] :]
             found += [text.strip()[:MAX_SHOWN] for text in tokenizer.batch_decode(new, skip_special_tokens=True)]

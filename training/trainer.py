@@ -6,17 +6,20 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from training import families
+from training import families, parallel
 from training import model as models
 from training.data import Prepared
 from training.failures import InvalidDataError
 
 
-def arguments(values: dict[str, Any], how: models.Numbers, out: Path, has_validation: bool) -> Any:
-    """An SFTConfig."""
+def arguments(
+    values: dict[str, Any], how: models.Numbers, kind: parallel.Parallelism, out: Path, has_validation: bool
+) -> Any:
+    """An SFTConfig. It must be made before the model is loaded: ZeRO-3 shares out weights while they are read."""
     from trl import SFTConfig
 
-    checkpointing = values["activation_checkpointing"]
+    switch = values["activation_checkpointing"]
+    checkpointing = how.on_gpu if switch == "auto" else switch == "true"
     evaluates = has_validation and values["eval_steps"] > 0
     return SFTConfig(
         output_dir=str(out),
@@ -48,8 +51,7 @@ def arguments(values: dict[str, Any], how: models.Numbers, out: Path, has_valida
         use_cpu=not how.on_gpu,
         bf16=how.bf16,
         fp16=how.fp16,
-        activation_checkpointing=how.on_gpu if checkpointing == "auto" else checkpointing == "true",
-        ddp_find_unused_parameters=False,
+        **parallel.arguments(kind, checkpointing),
         dataloader_pin_memory=how.on_gpu,
         include_num_input_tokens_seen="no",
         report_to="none",
@@ -59,21 +61,28 @@ def arguments(values: dict[str, Any], how: models.Numbers, out: Path, has_valida
 
 
 def build(
-    source: str, base_model: str, values: dict[str, Any], how: models.Numbers, data: Prepared, out: Path, cache: Path
+    source: str,
+    base_model: str,
+    values: dict[str, Any],
+    how: models.Numbers,
+    kind: parallel.Parallelism,
+    data: Prepared,
+    out: Path,
+    cache: Path,
 ) -> Any:
     """A trainer with model, adapter and tokenized data."""
     from transformers import PrinterCallback
     from trl import SFTTrainer
 
     train, validation = _rows(data.train, cache), _rows(data.validation, cache) if data.validation else None
-    args = arguments(values, how, out, validation is not None)
+    args = arguments(values, how, kind, out, validation is not None)
     try:
-        kind = families.family(source)
-        tokenizer = models.tokenizer(source, data.chat and kind is families.Family.CAUSAL)
+        family = families.family(source)
+        tokenizer = models.tokenizer(source, data.chat and family is families.Family.CAUSAL)
     except (OSError, ValueError) as error:
         raise models.explain_loading(base_model, error) from error
     try:
-        if kind is families.Family.CAUSAL:
+        if family is families.Family.CAUSAL:
             trainer = SFTTrainer(
                 model=source,
                 args=args,
@@ -84,7 +93,7 @@ def build(
                 quantization_config=models.quantization(values, how.bf16, how.fp16),
             )
         else:
-            trainer = families.build(kind, source, values, args, (train, validation), tokenizer)
+            trainer = families.build(family, source, values, args, (train, validation), tokenizer)
     except OSError as error:
         raise models.explain_loading(base_model, error) from error
     if len(trainer.train_dataset) == 0:

@@ -90,6 +90,10 @@ def test_values_that_do_not_go_together() -> None:
     assert validate({"max_steps": 10, "warmup_steps": 20})[1][0][0] == "warmup_steps"
     assert validate({"warmup_steps": 1.5})[1][0][0] == "warmup_steps"
     assert validate({"max_length": 64, "sample_max_new_tokens": 96})[1][0][0] == "sample_max_new_tokens"
+    assert validate({"parallelism": "fsdp", "quantization": "4bit"})[1][0][0] == "parallelism"
+    assert validate({"parallelism": "zero3", "quantization": "8bit"})[1][0][0] == "parallelism"
+    assert validate({"parallelism": "zero2", "optim": "paged_adamw_8bit"})[1][0][0] == "optim"
+    assert validate({"parallelism": "ddp", "quantization": "4bit", "optim": "adamw_8bit"})[1] == []
 
 
 @given(st.dictionaries(st.sampled_from(sorted(BY_NAME)) | st.text(max_size=12), st.from_type(object), max_size=6))

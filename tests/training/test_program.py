@@ -198,6 +198,60 @@ def test_two_processes_stop_together_with_a_checkpoint(launch: Start, wire: Wire
     assert [step for step, _ in wire.metrics()] == list(range(1, wire.metrics()[-1][0] + 1))
 
 
+def test_missing_deepspeed_is_said_before_anything_is_loaded(launch: Start, wire: WireServer) -> None:
+    """The launcher is left out: a first process that is told of a second one decides alone, before it waits for it."""
+    describe(wire, values={"parallelism": "zero3"})
+    program = launch(wire, RANK="0", WORLD_SIZE="2")
+    assert program.wait() == ExitCode.TRAINING_ERROR, program.output
+    assert wire.finish is not None
+    assert (wire.finish["outcome"], wire.finish["reason"]) == ("failed", "training_error")
+    assert "pip install deepspeed==" in wire.finish["message"]
+    assert [data["stage"] for data in wire.of_kind("stage")] == []
+
+
+@pytest.mark.timeout(600)
+def test_model_shared_out_with_fsdp_is_stopped_resumed_and_whole_at_the_end(launch: Start, wire: WireServer) -> None:
+    values = {
+        "parallelism": "fsdp",
+        "activation_checkpointing": "true",
+        "max_steps": 4,
+        "save_steps": 0,
+        "eval_steps": 0,
+        "per_device_train_batch_size": 1,
+        "held_out_samples": 2,
+        "sample_max_new_tokens": 4,
+    }
+    describe(wire, values=values)
+    wire.faults.stop_after_step = 1
+    assert (program := launch(wire, STOKER_PROCESSES="2")).wait() == ExitCode.STOPPED, program.output
+    stored = wire.stored("checkpoint")[-1]
+    losses = dict(wire.metrics())
+    assert sorted(losses) == list(range(1, stored["step"] + 1))
+    unanswered = wire.of_kind("sample")
+    assert [(data["index"], data["before"]) for data in unanswered] == [(0, None), (1, None)]
+
+    (wire.root / "resumed").mkdir()
+    with WireServer(wire.root / "resumed") as again:
+        link = again.add_file("checkpoint.zip", stored["path"].read_bytes())
+        resume = {"url": link["url"], "sha256": link["sha256"], "step": stored["step"]}
+        describe(again, values=values, resume=resume, attempt=2)
+        assert (program := launch(again, STOKER_PROCESSES="2")).wait() == ExitCode.COMPLETED, program.output
+        losses |= dict(again.metrics())
+        assert sorted(losses) == [1, 2, 3, 4]
+        assert losses[4] < losses[1]
+        assert again.metrics("eval_loss")[-1][0] == 4
+        for sample in list({data["index"]: data for data in again.of_kind("sample")}.values()):
+            assert None not in (sample["before"], sample["after"])
+            assert sample["before"] != sample["after"]
+        (adapter,) = again.stored("adapter")
+        archive = zipfile.ZipFile(io.BytesIO(adapter["path"].read_bytes()))
+        weights = archive.read("adapter_model.safetensors")
+        header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
+        shapes = {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+        assert len(shapes) == 2 * 7 * 2  # two layers, seven linear parts, A and B
+        assert [4, 64] in shapes.values()  # the rank and the whole width of the model, not a half of it
+
+
 @pytest.mark.parametrize("family", ["t5", "bert"])
 def test_other_families_of_models_are_trained(launch: Start, wire: WireServer, family: str) -> None:
     values = {"max_steps": 8, "learning_rate": 1e-1, "gradient_accumulation_steps": 1, "held_out_samples": 1}
