@@ -75,6 +75,7 @@ def job_state(job: Job, now: datetime | None = None) -> dict[str, Any]:
         "event_seq": job.event_seq,
         "can_start": job.status == JobStatus.PENDING,
         "can_cancel": job.is_active and job.status != JobStatus.CANCELLING,
+        "can_retry": job.status in (JobStatus.FAILED, JobStatus.CANCELLED),
         "server_time": _time(now),
     }
 

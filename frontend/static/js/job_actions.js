@@ -1,4 +1,4 @@
-// Starting and cancelling, the same from the list and from a job's page.
+// Starting, cancelling and trying again, the same from the list and from a job's page.
 import { call } from "./api.js";
 import { confirmAction } from "./dialog.js";
 import { toast } from "./toasts.js";
@@ -29,4 +29,15 @@ export async function startJob(job) {
     toast("The job was not started", { text: error.sentence ?? error.message, kind: "bad" });
     return null;
   }
+}
+
+/** Start a new job with everything this one was made with, and go to its page. */
+export async function retryJob(job) {
+  try {
+    const again = await call(`/api/jobs/${job.id}/retry/`, { method: "POST", json: {} });
+    window.location.assign(again.url);
+  } catch (error) {
+    toast("The job was not tried again", { text: error.sentence ?? error.message, kind: "bad" });
+  }
+  return null;
 }

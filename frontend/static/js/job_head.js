@@ -56,6 +56,7 @@ export class JobHead {
     setText(part("step"), count(job.current_step) + (job.total_steps ? ` / ${count(job.total_steps)}` : ""));
     show($("#start"), job.can_start);
     show($("#cancel"), job.can_cancel);
+    show($("#retry"), job.can_retry);
     const adapter = $("#download-adapter");
     show(adapter, job.artifact_id);
     if (job.artifact_id) adapter.href = `/api/artifacts/${job.artifact_id}/download/`;

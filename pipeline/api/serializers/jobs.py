@@ -159,6 +159,7 @@ class JobSerializer(serializers.Serializer):
     event_seq = serializers.IntegerField(help_text="Number of the last stored change.")
     can_start = serializers.BooleanField()
     can_cancel = serializers.BooleanField()
+    can_retry = serializers.BooleanField()
     server_time = serializers.DateTimeField()
 
     def to_representation(self, instance: Job) -> dict[str, Any]:
