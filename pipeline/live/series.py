@@ -24,6 +24,7 @@ LEAST_POINTS = 10
 MOST_POINTS = 20_000
 MAX_NONFINITE = 500
 SIGNIFICANT_DIGITS = 6
+_POWERS_OF_TEN = np.array([float(10**power) for power in range(23)])
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Steps = np.ndarray[Any, np.dtype[np.int64]]
@@ -64,7 +65,7 @@ def read_series(job_id: UUID, wanted: Wanted) -> dict[str, Any] | None:
     for name, (steps, values) in found.items():
         kept = thin(steps, values, wanted.points)
         downsampled |= len(kept) < len(values)
-        series[name] = {"step": steps[kept].tolist(), "value": [_round(value) for value in values[kept].tolist()]}
+        series[name] = {"step": steps[kept].tolist(), "value": _rounded(values[kept])}
     whole = wanted.first is None and wanted.last is None
     return {
         "seq": seq,
@@ -139,15 +140,10 @@ def _read_extras(job_id: UUID, wanted: Wanted) -> dict[str, tuple[Steps, Floats]
     if steps_json is None:
         return {}
     steps = np.array(msgspec.json.decode(steps_json, type=list[int]), np.int64)
-    found: dict[str, tuple[list[int], list[float]]] = {}
-    for index, extra in enumerate(msgspec.json.decode(extras_json, type=_Lists)):
-        for name, value in extra.items():
-            if name in found:
-                found[name][0].append(index)
-                found[name][1].append(value)
-            elif wanted.wants(name):
-                found[name] = ([index], [value])
-    return {name: (steps[indexes], np.array(values, np.float64)) for name, (indexes, values) in sorted(found.items())}
+    extras = msgspec.json.decode(extras_json, type=_Lists)
+    names = sorted(name for name in set[str]().union(*extras) if wanted.wants(name))
+    # NumPy makes NaN of None.
+    return _present(steps, {name: np.array([extra.get(name) for extra in extras], np.float64) for name in names})
 
 
 def _read_nonfinite(job_id: UUID, wanted: Wanted) -> list[dict[str, Any]]:
@@ -184,5 +180,15 @@ def _where(job_id: UUID, wanted: Wanted) -> tuple[str, list[Any]]:
     return " AND ".join(clauses), parameters
 
 
-def _round(value: float) -> float:
-    return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+def _rounded(values: Floats) -> list[float]:
+    """Values with six significant digits, which is more than a chart can show and a third of the text."""
+    with np.errstate(divide="ignore"):
+        exponents = np.floor(np.log10(np.abs(values)))
+    # These powers of ten are exact, so the quotient is the very number that the short text stands for.
+    shift = SIGNIFICANT_DIGITS - 1 - exponents
+    plain = (shift >= 0) & (shift < len(_POWERS_OF_TEN))
+    scale = _POWERS_OF_TEN[np.where(plain, shift, 0).astype(np.intp)]
+    rounded = np.rint(values * scale) / scale
+    if not plain.all():
+        rounded[~plain] = [float(f"{value:.{SIGNIFICANT_DIGITS}g}") for value in values[~plain].tolist()]
+    return rounded.tolist()
