@@ -70,7 +70,7 @@ def test_plan_comes_before_the_first_metric(full: tuple[WireServer, Program]) ->
     assert kinds.index("plan") < kinds.index("metric")
     stages = [data["stage"] for data in wire.of_kind("stage")]
     assert stages[:2] == ["preparing", "preparing"]
-    wanted = ["answering_before", "training", "evaluating", "training", "answering_after", "saving", "uploading"]
+    wanted = ["answering_before", "training", "evaluating", "training", "saving", "answering_after", "uploading"]
     position = -1
     for stage in wanted:
         position = stages.index(stage, position + 1)
