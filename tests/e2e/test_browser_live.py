@@ -110,7 +110,7 @@ def test_without_websockets_the_page_asks_until_the_job_has_ended(
 ) -> None:
     desk.forgive(UNREACHABLE)
     with Cable(stack.port, websockets=False) as cable, signed_in(browser, cable.url, grace) as context:
-        job_id = simulate(grace.account, paints, steps=120)
+        job_id = simulate(grace.account, paints, steps=80)
         asked: list[str] = []
 
         def note(request: Request) -> None:
@@ -126,8 +126,8 @@ def test_without_websockets_the_page_asks_until_the_job_has_ended(
         assert not axe(page)
         wait_step_beyond(page, wait_step_beyond(page, 0))
         expect_status(page, "Completed")
-        wait_drawn(page, 120)
-        assert drawn_steps(page) == stored_steps(page) == list(range(1, 121))
+        wait_drawn(page, 80)
+        assert drawn_steps(page) == stored_steps(page) == list(range(1, 81))
 
         def count(part: str) -> int:
             return sum(part in path for path in asked)
