@@ -19,11 +19,18 @@ function scales(chart) {
       type: "linear",
       border: { display: false },
       grid,
-      // A chart that begins at zero needs no air below it.
-      ...(chart.spec.least === undefined ? { grace: "4%" } : { min: chart.spec.least, suggestedMax: chart.spec.most }),
+      ...(chart.spec.least === undefined ? { afterDataLimits: air } : { min: chart.spec.least, suggestedMax: chart.spec.most }),
       ticks: { ...ticks, maxTicksLimit: 5, callback: (value) => (chart.spec.tick ?? compact)(value) },
     },
   };
+}
+
+/** A little room around the line, but none below zero where nothing is below zero. */
+function air(axis) {
+  if (axis.type === "logarithmic") return;
+  const room = (axis.max - axis.min) * 0.04;
+  axis.min = axis.min >= 0 ? Math.max(0, axis.min - room) : axis.min - room;
+  axis.max += room;
 }
 
 const REACH = 40; // pixels: a line whose nearest point is farther away has nothing to say here
