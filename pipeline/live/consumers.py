@@ -26,6 +26,8 @@ from django.db import DatabaseError
 from pipeline.live import rounds, tailer, topics
 from pipeline.live.outbox import Outbox
 from pipeline.live.sessions import session_key_of
+from pipeline.live.sockets import CLOSE_NEVER_RETRY, CLOSE_RESTARTING, CLOSE_SIGN_IN, CLOSE_TOO_SLOW, CLOSE_TRY_LATER
+from pipeline.live.topic_feeds import JOBS
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +35,6 @@ MAX_MESSAGE_CHARACTERS = 16_384
 MAX_JOBS = 64
 MAX_SEQ = 2**63 - 1
 MAX_MISTAKES = 50  # in the life of a socket; a page makes none
-
-CLOSE_NEVER_RETRY = 4403
-CLOSE_TRY_LATER = 1013
-CLOSE_RESTARTING = 1012
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -65,7 +63,7 @@ async def live_socket(scope: Message, receive: Receive, send: Send) -> None:
         await send({"type": "websocket.close", "code": CLOSE_TRY_LATER, "reason": "The database does not answer."})
         return
     if user is None or session_key is None:
-        await send({"type": "websocket.close", "code": tailer.CLOSE_SIGN_IN, "reason": "Sign in again."})
+        await send({"type": "websocket.close", "code": CLOSE_SIGN_IN, "reason": "Sign in again."})
         return
     socket = LiveSocket(live, send, session_key, user)
     live.join(socket)
@@ -82,7 +80,7 @@ async def live_socket(scope: Message, receive: Receive, send: Send) -> None:
 
 
 class LiveSocket:
-    """One open page. See tailer.Socket for what the tailer needs of it."""
+    """One open page. See sockets.Socket for what the tailer needs of it."""
 
     def __init__(self, live: tailer.Tailer, send: Send, session_key: str, user: AbstractBaseUser) -> None:
         self.session_key = session_key
@@ -117,7 +115,7 @@ class LiveSocket:
         if self.closed:
             return
         self.closed = True
-        if code == tailer.CLOSE_TOO_SLOW:
+        if code == CLOSE_TOO_SLOW:
             self._waiting.clear()  # they would only be in the way of the close
         self._put({"type": "websocket.close", "code": code})
         self._live.leave(self)
@@ -211,7 +209,7 @@ def _decode(text: Any) -> dict[str, Any]:
 
 
 def _topic(topic: Any) -> str:
-    if isinstance(topic, str) and (topic == tailer.JOBS or topics.registered(topic)):
+    if isinstance(topic, str) and (topic == JOBS or topics.registered(topic)):
         return topic
     raise Mistake("This topic is not known. There are “job” with an id, “jobs” and “notifications”.")
 

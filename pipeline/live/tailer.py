@@ -14,57 +14,30 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol, TypeVar
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from django.contrib.auth.models import AbstractBaseUser
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 
 from pipeline.live import hints, rounds, sessions
+from pipeline.live.database import DatabaseThread
 from pipeline.live.frames import Frame
+from pipeline.live.sockets import CLOSE_DELETED, CLOSE_SIGN_IN, CLOSE_TOO_SLOW, Socket
+from pipeline.live.topic_feeds import TopicFeeds
 
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
 # Between rounds at least; longer when rounds take longer, so that a busy process still serves its other requests.
 LEAST_GAP_SECONDS = 0.025
-LIST_GAP_SECONDS = 0.5
 HEAD_SECONDS = 5.0
-WHOLE_LIST_SECONDS = 5.0  # while hints arrive; each tick while they do not
-TOPIC_SECONDS = 5.0
 SESSION_SECONDS = 60.0
 LINGER_SECONDS = 5.0  # a page that is reloaded finds everything still running
 MAX_REQUESTS = 100  # subscriptions granted in one round; the rest wait for the next one
-
-T = TypeVar("T")
-
-CLOSE_SIGN_IN = 4401
-CLOSE_TOO_SLOW = 4408
-CLOSE_DELETED = 4410
-
-JOBS = "jobs"
-
-
-class Socket(Protocol):
-    """An open page, as the tailer sees it."""
-
-    session_key: str
-    user: AbstractBaseUser
-    jobs: set[UUID]
-    topics: set[str]
-
-    @property
-    def has_room(self) -> bool: ...
-    @property
-    def given_up(self) -> bool: ...
-    def send(self, text: str, job_id: UUID | None = None, seq: int = 0) -> None: ...
-    def close(self, code: int) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -88,26 +61,22 @@ class Tailer:
     def __init__(self) -> None:
         self.sockets: dict[Socket, float] = {}  # -> when its session is checked again
         self._jobs: dict[UUID, _Job] = {}
-        self._topics: dict[str, dict[int, set[Socket]]] = defaultdict(dict)
+        self._topics = TopicFeeds()
         self._requests: list[_Request] = []
         self._dirty: set[UUID] = set()
-        self._hinted: set[UUID] = set()  # for the lists; kept until a list round
-        self._dirty_users: set[int] = set()
-        self._list_versions: dict[int, dict[UUID, rounds.Version] | None] = {}
-        self._topic_texts: dict[tuple[str, int], str] = {}
         self._hints_arrive = False
         self._wake = asyncio.Event()
         self._next: dict[str, float] = {}
         self._last_used = time.monotonic()
         self._database_works = True
-        self._executor: ThreadPoolExecutor | None = None
+        self._database = DatabaseThread()
         self._running: list[asyncio.Task[None]] = []
 
     # What consumers call
 
     async def identify(self, session_key: str | None) -> AbstractBaseUser | None:
         """The user of a session. Raises DatabaseError."""
-        return await self._in_thread(lambda: sessions.identify(session_key))
+        return await self._database.run(lambda: sessions.identify(session_key))
 
     def join(self, socket: Socket) -> None:
         self.sockets[socket] = time.monotonic() + SESSION_SECONDS
@@ -142,37 +111,26 @@ class Tailer:
 
     def subscribe(self, socket: Socket, topic: str) -> None:
         """Send `socket` the frames of a topic of its user: "jobs", or one of pipeline.live.topics."""
-        user_id = socket.user.pk
-        socket.topics.add(topic)
-        self._topics[topic].setdefault(user_id, set()).add(socket)
-        self._resend(topic, user_id)
-        self._dirty_users.add(user_id)
+        self._topics.subscribe(socket, topic)
         self._wake.set()
 
     def unsubscribe(self, socket: Socket, topic: str) -> None:
-        user_id = socket.user.pk
-        socket.topics.discard(topic)
-        followers = self._topics[topic].get(user_id, set())
-        followers.discard(socket)
-        if not followers:
-            self._topics[topic].pop(user_id, None)
-            self._resend(topic, user_id)
+        self._topics.unsubscribe(socket, topic)
 
     def room_again(self, socket: Socket) -> None:
         """The page has read what was sent: whatever it has missed is due."""
         self._dirty.update(socket.jobs)
         for topic in socket.topics:
-            self._resend(topic, socket.user.pk)
+            self._topics.resend(socket, topic)
         self._wake.set()
 
     async def close(self) -> None:
         """End everything at once. A socket that joins later starts it again."""
         tasks, self._running = self._running, []
         for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            await _end(task)
         self._refuse_waiting()
-        await self._release()
+        await self._database.close()
 
     # The loop
 
@@ -199,16 +157,13 @@ class Tailer:
             lasted = ended - started
         # In this order: a socket that joins from here on starts the tailer again.
         tasks, self._running = self._running, []
-        tasks[1].cancel()
         self._refuse_waiting()
-        await self._release()
+        await _end(tasks[1])
+        await self._database.close()
 
     async def _until_due(self, not_before: float) -> None:
         """Wait for a reason to look, but at least until `not_before`."""
-        due = self._next.get("tick", 0.0)
-        if self._hinted:
-            due = min(due, self._next.get("lists", 0.0))
-        pause = due - time.monotonic()
+        pause = min(self._next.get("tick", 0.0), self._topics.due) - time.monotonic()
         if pause > 0:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), pause)
@@ -233,13 +188,12 @@ class Tailer:
         try:
             if kind == "job":
                 job_id = UUID(name)
-                if self._topics[JOBS]:
-                    self._hinted.add(job_id)
+                if self._topics.job_hint(job_id):
                     self._wake.set()
                 if job_id in self._jobs:
                     self._look_again(job_id)
             elif kind == "user":
-                self._dirty_users.add(int(name))
+                self._topics.user_hint(int(name))
                 self._wake.set()
         except ValueError:
             logger.warning("A hint that means nothing: %r", hint[:100])
@@ -251,15 +205,15 @@ class Tailer:
         if self._requests:
             self._wake.set()
         due = {"tick"} if self._is_due("tick", now) else set()
-        if due:
-            due |= {name for name in ("head", "topics") if self._is_due(name, now)}
+        if due and self._is_due("head", now):
+            due.add("head")
         plan = self._plan(requests, due, now)
         try:
-            outcome = await self._in_thread(lambda: rounds.read(plan))
+            outcome = await self._database.run(lambda: rounds.read(plan))
         except BaseException:
             self._requests = requests + self._requests
             self._dirty |= set(plan.jobs)
-            self._hinted |= plan.hinted
+            self._topics.failed(plan)
             raise
         self._apply_sessions(outcome, now)
         self._spread(outcome)
@@ -268,13 +222,13 @@ class Tailer:
         for job_id in outcome.gone & self._jobs.keys():
             for socket in list(self._jobs[job_id].sockets):
                 self._lose(socket, job_id)
-        self._spread_topics(outcome)
+        self._topics.spread(outcome)
         if "head" in due:
             self._send_heads()
         if "tick" in due:
             for socket in [socket for socket in self.sockets if socket.given_up]:
                 socket.close(CLOSE_TOO_SLOW)
-        for name, pause in (("tick", TICK_SECONDS), ("head", HEAD_SECONDS), ("topics", TOPIC_SECONDS)):
+        for name, pause in (("tick", TICK_SECONDS), ("head", HEAD_SECONDS)):
             if name in due:
                 self._next[name] = now + pause
 
@@ -296,29 +250,8 @@ class Tailer:
             plan.jobs[job_id] = rounds.Known(
                 job.seq, updated_at, afters, [after for after in afters if after < job.seq]
             )
-        self._plan_topics(plan, due, now)
+        self._topics.plan(plan, now, tick="tick" in due, hints_arrive=self._hints_arrive)
         return plan
-
-    def _plan_topics(self, plan: rounds.Plan, due: set[str], now: float) -> None:
-        users = self._topics[JOBS]
-        plan.lists = {user_id: self._list_versions.get(user_id) for user_id in users}
-        plan.whole_lists = (
-            None in plan.lists.values()
-            or self._is_due("whole lists", now)
-            or ("tick" in due and not self._hints_arrive)
-        )
-        if users and (plan.whole_lists or self._hinted) and self._is_due("lists", now):
-            plan.hinted, self._hinted = self._hinted, set()
-            self._next["lists"] = now + LIST_GAP_SECONDS
-            if plan.whole_lists:
-                self._next["whole lists"] = now + WHOLE_LIST_SECONDS
-        else:
-            plan.lists = {}
-        dirty_users, self._dirty_users = self._dirty_users, set()
-        for topic, followers in self._topics.items():
-            asked = set(followers) if "topics" in due else dirty_users & followers.keys()
-            if topic != JOBS and asked:
-                plan.topics[topic] = asked
 
     def _grant(self, request: _Request, outcome: rounds.Outcome) -> None:
         socket, follow = request.socket, request.follow
@@ -375,31 +308,6 @@ class Tailer:
         else:
             socket.send(text)
 
-    def _spread_topics(self, outcome: rounds.Outcome) -> None:
-        for user_id, news in outcome.lists.items():
-            followers = self._topics[JOBS].get(user_id)
-            if followers is None:
-                continue
-            self._list_versions[user_id] = news.versions
-            if news.text is not None:
-                self._send_all(JOBS, user_id, news.text)
-        for (topic, user_id), text in outcome.topics.items():
-            if user_id in self._topics[topic] and self._topic_texts.get((topic, user_id)) != text:
-                self._topic_texts[topic, user_id] = text
-                self._send_all(topic, user_id, text)
-
-    def _send_all(self, topic: str, user_id: int, text: str) -> None:
-        for socket in self._topics[topic].get(user_id, ()):
-            if socket.has_room:  # what the others miss, `room_again` asks for
-                socket.send(text)
-
-    def _resend(self, topic: str, user_id: int) -> None:
-        """Forget what the pages of a user have: they get everything current with the next round."""
-        if topic == JOBS:
-            self._list_versions.pop(user_id, None)
-        else:
-            self._topic_texts.pop((topic, user_id), None)
-
     def _send_heads(self) -> None:
         for job_id, job in self._jobs.items():
             text = rounds.encode({"t": "head", "id": str(job_id), "seq": job.seq})
@@ -429,28 +337,12 @@ class Tailer:
         if not socket.jobs:
             socket.close(CLOSE_DELETED)
 
-    # The thread that talks to the database
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        """Run `work` in the one thread whose database connection stays open between rounds."""
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(1, thread_name_prefix="live")
-        return await asyncio.get_running_loop().run_in_executor(self._executor, _with_fresh_start, work)
-
-    async def _release(self) -> None:
-        executor, self._executor = self._executor, None
-        if executor is not None:
-            # A function, because `connection.close` looked up here would be that of this thread's connection.
-            await asyncio.get_running_loop().run_in_executor(executor, lambda: connection.close())
-            executor.shutdown(wait=False)
-
-
-def _with_fresh_start(work: Callable[[], T]) -> T:
-    try:
-        return work()
-    except DatabaseError:
-        connection.close()  # it may be the connection that broke
-        raise
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it has ended: a cancellation can get lost inside a library that waits with a timeout."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.5)
 
 
 _tailers: WeakKeyDictionary[asyncio.AbstractEventLoop, Tailer] = WeakKeyDictionary()

@@ -249,6 +249,15 @@ class TestLists:
         shown = {one["id"] for frame in page.heard if frame["t"] == "jobs" for one in frame["jobs"]}
         assert shown == {str(job.pk), str(created.pk)}
 
+    def test_a_second_list_gets_everything_current_and_the_first_is_kept_right(
+        self, open_page: OpenPage, owner: Any
+    ) -> None:
+        jobs = {str(make_running_job(owner.user)[0].pk) for _ in range(3)}
+        for _ in range(3):
+            page = open_page(owner)
+            page.say({"subscribe": "jobs"})
+            page.hears("jobs", lambda frame: {one["id"] for one in frame["jobs"]} == jobs)
+
     def test_a_busy_list_gets_at_most_two_frames_a_second(self, open_page: OpenPage, owner: Any) -> None:
         _, attempt, _ = make_running_job(owner.user)
         page = open_page(owner)
@@ -408,7 +417,7 @@ def test_when_the_last_page_is_gone_everything_is_let_go(
     page.hears("job")
     page.leave()
     reader = live()
-    page.sees(lambda: not reader._running and reader._executor is None, "the end of the reader")
+    page.sees(lambda: not reader._running and not reader._database.is_open, "the end of the reader")
     again = open_page(owner)
     again.follow(job)
     ingest.record_metrics(attempt.pk, points(0, 0))
