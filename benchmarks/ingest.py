@@ -128,13 +128,14 @@ def _together(product: Product, clients: int, steps_a_post: int, seconds: float)
         web = cpu_seconds(product.web_processes()) - web
         database = cpu_seconds(product.database_process()) - database
     lasted = max(one.ended for one in fed) - min(one.began for one in fed)
-    posts = sum(len(one.milliseconds) for one in fed)
+    answered = [taken for one in fed for taken in one.milliseconds]
+    posts = len(answered)
     return fed, {
         "clients": clients,
         "posts": posts,
         "seconds": round(lasted, 2),
         "steps_a_second": round(sum(one.steps for one in fed) / lasted, 1),
-        "answered_ms": percentiles([taken for one in fed for taken in one.milliseconds]),
+        "answered_ms": {name: round(value, 2) for name, value in percentiles(answered).items()},
         "asked_to_wait": sum(one.later for one in fed),
         "web_cpu_ms_a_post": round(1000 * web / posts, 2),
         "database_cpu_ms_a_post": round(1000 * database / posts, 2),
