@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -111,6 +111,7 @@ def allocate(job_id: UUID, count: int = 1) -> int:
     The row stays locked until the commit, so numbers become visible in their order and a reader that pages by them
     never misses one. An identity column would not give that.
     """
+    assert connection.in_atomic_block, "A number is taken in the transaction of the change it belongs to."
     updated = Job.objects.filter(pk=job_id).update(event_seq=F("event_seq") + count)
     if not updated:
         raise Job.DoesNotExist(f"Job {job_id} does not exist.")

@@ -168,6 +168,15 @@ test("every two seconds the page says how far it is", async () => {
   assert.deepEqual(socket().sent.slice(1), [{ ack: { j1: 12 } }, { ack: { j1: 12 } }]);
 });
 
+test("a hidden page, whose timers sleep, still says how far it is", (context) => {
+  const { socket } = setUp();
+  socket().accept();
+  const began = Date.now();
+  context.mock.method(Date, "now", () => began + 10_000);
+  socket().say(frame(10, 12));
+  assert.deepEqual(socket().sent.at(-1), { ack: { j1: 12 } });
+});
+
 test("a dropped socket comes back and asks for what came since", async () => {
   const { socket, timers, states } = setUp();
   socket().accept();

@@ -72,12 +72,15 @@ export class LiveConnection {
       this.grace = null;
       this.endPolling();
       for (const feed of this.feeds) this.send(feed.subscription());
+      this.acknowledgedAt = Date.now();
       this.say("live");
     };
     socket.onmessage = (event) => {
       this.heardAt = Date.now();
       this.attempt = 0;
       this.receive(event.data);
+      // Browsers let the timers of a hidden page sleep for a minute, but still deliver its messages.
+      if (Date.now() - this.acknowledgedAt > 2 * ACK_MS) this.acknowledge();
     };
     socket.onclose = (event) => {
       if (this.socket === socket) this.lost(event.code);
@@ -138,10 +141,15 @@ export class LiveConnection {
     else this.say(results.every((result) => result.status === "rejected") ? "offline" : "polling");
   }
 
+  /** Say how far the page has read. Sent even when nothing changed: it also tells the server that the page still reads. */
+  acknowledge() {
+    this.acknowledgedAt = Date.now();
+    this.send({ ack: Object.assign({}, ...[...this.feeds].map((feed) => feed.acknowledge?.() ?? {})) });
+  }
+
   keepUp() {
     if (!this.isOpen) return;
-    // Sent even when nothing changed: it also tells the server that this page still reads.
-    this.send({ ack: Object.assign({}, ...[...this.feeds].map((feed) => feed.acknowledge?.() ?? {})) });
+    this.acknowledge();
     // A watched job's head arrives every 5 s: a long silence means a dead connection that nobody has noticed.
     const watched = [...this.feeds].some((feed) => feed.expectsHead);
     if (watched && Date.now() - this.heardAt > SILENCE_MS) {
