@@ -44,7 +44,7 @@ class Account:
         body = {
             "name": "paint",
             "dataset": dataset["id"],
-            "base_model": "tiny/llama",
+            "base_model": "test/tiny",
             "gpu_config": {"provider": "local"},
             "start": True,
         } | fields

@@ -19,9 +19,9 @@ from tests.training import tiny
 
 @pytest.fixture(scope="session")
 def models(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The tiny model where the local provider looks for base models."""
+    """The tiny model where the local provider looks for base models, named test/tiny."""
     python = trainer_python()
-    target = stack.home / "models" / "tiny" / "llama"
+    target = stack.home / "models" / "test"
     if not target.exists():
         subprocess.run(
             [str(python), str(Path(tiny.__file__)), str(target)], check=True, capture_output=True, timeout=180

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(240)
 
 def fill_job(page: Page, name: str, machine: str, **hyperparameters: object) -> None:
     page.get_by_label("Name", exact=True).fill(name)
-    page.get_by_label("Model id").fill("tiny/llama")
+    page.get_by_label("Model id").fill("test/tiny")
     folded = page.locator("details[data-group]:not([open]) > summary")
     while folded.count():
         folded.first.click()
@@ -191,6 +191,7 @@ def test_signing_in_by_password_leads_back(desk: Desk, browser: Browser, grace: 
     page.get_by_role("button", name="Sign in").click()
     expect(page).to_have_url(f"{desk.url}/jobs/{job_id}/")
     expect(page.get_by_role("button", name="Start training")).to_be_visible()
+    expect(page.locator("#link-state")).to_have_attribute("data-state", "live")
     page.get_by_role("button", name="Your account").click()
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()

@@ -129,7 +129,7 @@ def test_a_job_is_made_and_started_without_a_mouse(desk: Desk, paints: dict[str,
     page.keyboard.type("paints")
     tab_to(page, page.get_by_label("Model id"), 5)
     page.keyboard.press("ControlOrMeta+a")
-    page.keyboard.type("tiny/llama")
+    page.keyboard.type("test/tiny")
     steps = page.get_by_label("Most steps").or_(page.locator("#h-max_steps"))
     tab_to(page, steps.first, 12)
     page.keyboard.press("ControlOrMeta+a")
