@@ -41,8 +41,8 @@ class Command(BaseCommand):
                 stack.wait_ready()
                 job, link = demo.begin(assets)
                 self.say("")
-                self.say(f"Watch it live:  {settings.STOKER_PUBLIC_URL}{demo.page(job)}")
-                self.say(f"Sign in once:   {link}")
+                self.say(f"Watch it live:  {link}")
+                self.say(f"(signs you in once; after that: {settings.STOKER_PUBLIC_URL}{demo.page(job)})")
                 self.say("")
                 try:
                     demo.follow(job, self.say)
