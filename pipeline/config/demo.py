@@ -130,6 +130,8 @@ def summary(job: Job) -> dict[str, Any]:
         "monitor_url": settings.STOKER_PUBLIC_URL + page(job),
         "valid_before": sum(sample.valid_before is True for sample in samples),
         "valid_after": sum(sample.valid_after is True for sample in samples),
+        "exact_before": sum(sample.exact_before is True for sample in samples),
+        "exact_after": sum(sample.exact_after is True for sample in samples),
         "held_out": len(samples),
     }
 
@@ -147,7 +149,8 @@ def tell(job: Job, result: dict[str, Any], say: Say) -> None:
         return
     say(
         f"Of {result['held_out']} prompts it never trained on, the base model answered {result['valid_before']} with "
-        f"valid JSON, the adapter {result['valid_after']}."
+        f"valid JSON, the adapter {result['valid_after']}; exactly as expected: {result['exact_before']} and "
+        f"{result['exact_after']}."
     )
     width = min(shutil.get_terminal_size((120, 24)).columns, 160)
     for sample in job.samples.all()[:SHOWN_SAMPLES]:
