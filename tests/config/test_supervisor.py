@@ -1,5 +1,6 @@
 """The product as one thing to start and stop, with real processes."""
 
+import fcntl
 import re
 import signal
 import socket
@@ -11,7 +12,7 @@ import psutil
 import pytest
 
 from pipeline.config.env import Refused
-from pipeline.config.supervisor import ROOT, Stack
+from pipeline.config.supervisor import ROOT, Stack, running_at
 from tests.conftest import FOLDER, OUTSIDE, WORKER, free_port
 from tests.waiting import until
 
@@ -89,6 +90,16 @@ def test_a_link_signs_a_user_in_once(stack):
     opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
     with opener.open(link, timeout=10) as answer:
         assert answer.url.rstrip("/").endswith("/jobs")
+
+
+def test_where_a_product_runs_is_known_while_it_runs(tmp_path):
+    assert running_at(tmp_path) is None
+    with open(tmp_path / "stack.lock", "a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("http://127.0.0.1:8411, process 1\n")
+        lock.flush()
+        assert running_at(tmp_path) == "http://127.0.0.1:8411"
+    assert running_at(tmp_path) is None
 
 
 @pytest.fixture

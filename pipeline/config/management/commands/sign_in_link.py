@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from django.conf import settings
@@ -7,6 +8,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from frontend.signin import make_link
+from pipeline.config.supervisor import running_at
 
 
 class Command(BaseCommand):
@@ -30,4 +32,8 @@ class Command(BaseCommand):
             user.save(update_fields=["is_staff", "is_superuser"])
         if not user.is_active:
             raise CommandError(f"The user {username!r} is not active.")
-        self.stdout.write(settings.STOKER_PUBLIC_URL + make_link(user, next))
+        running = running_at(settings.STOKER_HOME)
+        if running is None:
+            self.stderr.write("Stoker does not run now. Start it with `make run`, then open this within 30 minutes:")
+        address = settings.STOKER_PUBLIC_URL if "STOKER_PUBLIC_URL" in os.environ or running is None else running
+        self.stdout.write(address + make_link(user, next))
