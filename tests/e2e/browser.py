@@ -224,16 +224,18 @@ _TOO_WIDE = """() => {
 def flaws(page: Page, root: str = "") -> list[str]:
     """Everything that is wrong with how the page looks: on a desktop and a phone, light and dark, and when narrow.
 
-    The structure of a page does not depend on its colours, so the dark page is only measured for contrast.
+    The structure of a page does not depend on its colours, so the dark page is only measured for contrast. A part of
+    a page is looked at in light on the desktop and in dark on the phone.
     """
     found = []
-    for device, size in (("desktop", DESKTOP), ("phone", PHONE)):
+    looks = [(DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "light"), (PHONE, "dark")]
+    for size, scheme in looks[:: 3 if root else 1]:
         page.set_viewport_size(size)  # type: ignore[arg-type]
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-            page.locator(f'html[data-bs-theme="{scheme}"]').wait_for()
-            rules = None if scheme == "light" else ["color-contrast"]
-            found += [f"{page.url} {root} {device} {scheme}: {flaw}" for flaw in axe(page, root, rules)]
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.locator(f'html[data-bs-theme="{scheme}"]').wait_for()
+        rules = None if scheme == "light" else ["color-contrast"]
+        where = f"{page.url} {root} {size['width']} {scheme}"
+        found += [f"{where}: {flaw}" for flaw in axe(page, root, rules)]
     page.set_viewport_size(NARROW)  # type: ignore[arg-type]
     if wide := page.evaluate(_TOO_WIDE):
         found.append(f"{page.url} {root} scrolls sideways at 360 pixels: {wide}")
