@@ -193,7 +193,8 @@ def wait_step_beyond(page: Page, step: int) -> int:
 
 AXE = (ROOT / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
 _RUN_AXE = """async ([root, rules]) => {
-  const options = { resultTypes: ["violations"], ...(rules ? { runOnly: { type: "rule", values: rules } } : {}) };
+  const options = { resultTypes: ["violations"], preload: false };
+  if (rules) options.runOnly = { type: "rule", values: rules };
   const result = await window.axe.run(root ? { include: [root] } : document, options);
   const tell = (one) => one.nodes.map((node) => `${one.id}: ${node.target} ${node.failureSummary}`);
   return result.violations.flatMap(tell);

@@ -60,20 +60,20 @@ def test_a_cut_cable_leaves_no_gap_and_no_double(
 ) -> None:
     desk.forgive(UNREACHABLE)
     with Cable(stack.port) as cable, signed_in(browser, cable.url, grace) as context:
-        job_id = simulate(grace.account, paints, steps=120)
+        job_id = simulate(grace.account, paints, steps=80)
         page = desk.open(f"/jobs/{job_id}/", context, cable.url)
         watch_badge(page)
         expect_link(page, "live")
         wait_step_beyond(page, 0)
         cable.cut()
         expect_link(page, "offline")
-        grace.account.wait(job_id, lambda job: job["current_step"] >= 60)
-        assert len(drawn_steps(page)) < 60
+        grace.account.wait(job_id, lambda job: job["current_step"] >= 40)
+        assert len(drawn_steps(page)) < 40
         cable.mend()
         expect_link(page, "live")
         expect_status(page, "Completed")
-        wait_drawn(page, 120)
-        assert drawn_steps(page) == stored_steps(page) == list(range(1, 121))
+        wait_drawn(page, 80)
+        assert drawn_steps(page) == stored_steps(page) == list(range(1, 81))
         assert drawn_steps(page, "Validation") == stored_steps(page, "eval_loss")
         page.get_by_role("tab", name="Events").click()
         events = page.locator("#event-list > li")
@@ -89,7 +89,7 @@ def test_a_killed_server_leaves_no_gap_and_no_double(
     stack: Stack, desk: Desk, grace: Person, paints: dict[str, Any]
 ) -> None:
     desk.forgive(UNREACHABLE)
-    job_id = simulate(grace.account, paints, steps=120)
+    job_id = simulate(grace.account, paints, steps=80)
     page = desk.open(f"/jobs/{job_id}/")
     expect_link(page, "live")
     step = wait_step_beyond(page, 0)
@@ -100,8 +100,8 @@ def test_a_killed_server_leaves_no_gap_and_no_double(
     expect_link(page, "live")
     wait_step_beyond(page, step)
     expect_status(page, "Completed")
-    wait_drawn(page, 120)
-    assert drawn_steps(page) == stored_steps(page) == list(range(1, 121))
+    wait_drawn(page, 80)
+    assert drawn_steps(page) == stored_steps(page) == list(range(1, 81))
     assert drawn_steps(page, "Validation") == stored_steps(page, "eval_loss")
 
 
