@@ -5,7 +5,6 @@ The job's sequence number is taken in the same transaction, so an open page that
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,12 +18,13 @@ from django.utils import timezone
 from pipeline import transitions
 from pipeline.models import Attempt, EventType, Job, LogLine, Sample
 from pipeline.models.jobs import Desired
-from pipeline.points import Point, merge_points, parse_point, store_points
+from pipeline.points import MAX_STEP, Point, merge_points, parse_point, store_points
 from pipeline.providers.base import Machine, MachineState
 from pipeline.services.errors import FieldError, InvalidInput
 from pipeline.states import STAGES, AttemptState, JobStatus
 from training.contract import MAX_LOG_TEXT, EventKind, Stage, Stop
 
+MAX_SAMPLES = 1000
 TRAINING_STAGES = frozenset({Stage.TRAINING, Stage.EVALUATING})
 
 
@@ -150,18 +150,29 @@ def _sort_in(batch: _Batch, line: Mapping[str, Any]) -> None:
     elif kind == EventKind.LOG:
         stream = data.get("stream") if data.get("stream") in ("stdout", "stderr", "program") else "stdout"
         batch.logs.append((line["n"], at, str(stream), plain_text(data.get("text"), MAX_LOG_TEXT)))
-    elif kind == EventKind.STAGE and data.get("stage") in STAGES:
+    elif kind == EventKind.STAGE and data.get("stage") in list(Stage):
         batch.stages.append((str(data["stage"]), plain_text(data.get("detail"), 300)))
     elif kind == EventKind.HEARTBEAT:
-        batch.vitals = {k: v for k, v in data.items() if isinstance(v, int | float) and math.isfinite(v)}
+        batch.vitals = _numbers(data)
     elif kind == EventKind.PLAN:
-        batch.plan = {str(k)[:64]: v for k, v in data.items() if isinstance(v, int | float) and math.isfinite(v)}
-    elif kind == EventKind.CHECKPOINT and isinstance(data.get("step"), int):
+        batch.plan = _numbers(data)
+    elif kind == EventKind.CHECKPOINT and _is_count(data.get("step"), MAX_STEP):
         batch.checkpoints.append({"step": data["step"]})
-    elif kind == EventKind.SAMPLE and isinstance(data.get("index"), int) and 0 <= data["index"] < 1000:
+    elif kind == EventKind.SAMPLE and _is_count(data.get("index"), MAX_SAMPLES):
         batch.samples.append(dict(data))
     else:
         batch.warnings.append(f"Line {line['n']} is of a kind this server does not know: {plain_text(kind, 40)}.")
+
+
+def _numbers(data: Mapping[str, Any]) -> dict[str, float]:
+    """The finite numbers under proper names, by the same rules as those of a metric point."""
+    point, _ = parse_point({**data, "step": 0}, timezone.now())
+    found = point.finite if point else {}
+    return {name: int(number) if number.is_integer() else number for name, number in found.items()}
+
+
+def _is_count(value: Any, below: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < below
 
 
 def _store(job: Job, attempt: Attempt, batch: _Batch) -> None:
@@ -173,6 +184,9 @@ def _store(job: Job, attempt: Attempt, batch: _Batch) -> None:
             started_at=Coalesce("started_at", Now()),
         )  # fmt: skip
         job.current_stage = "training"
+    if job.current_stage == "contact_lost" and not batch.stages:
+        now_at = Stage.TRAINING if job.status == JobStatus.RUNNING else Stage.PREPARING
+        transitions.set_stage(job.pk, now_at, "The training program calls again.", attempt=attempt.n)
     for stage, detail in batch.stages:
         transitions.set_stage(job.pk, stage, STAGES[stage], detail=detail, attempt=attempt.n)
     for checkpoint in batch.checkpoints:

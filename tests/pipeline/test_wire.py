@@ -198,6 +198,39 @@ def test_every_kind_of_line_finds_its_place(world: World) -> None:
     assert program.attempt.acked_n == 10
 
 
+@pytest.mark.parametrize(
+    "value", [10**400, -(10**400), "x", [], {}, True, None, 1e999, 2**70], ids=lambda v: str(v)[:8]
+)
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("heartbeat", "gpu_utilization"), ("heartbeat", "a\x00b"), ("heartbeat", "x" * 300), ("plan", "total_steps"),
+        ("plan", "total_epochs"), ("plan", "\x00"), ("checkpoint", "step"), ("stage", "stage"), ("stage", "detail"),
+        ("sample", "index"), ("sample", "expected"), ("sample", "valid_before"), ("log", "text"), ("log", "stream"),
+        ("metric", "step"), ("metric", "a\x00b"),
+    ],
+)  # fmt: skip
+def test_no_line_however_odd_stops_the_ones_after_it(program: Program, kind: str, name: str, value: Any) -> None:
+    raw = json.dumps(
+        {"events": [{"n": 1, "t": value, "kind": kind, "data": {name: value}}, {"n": 2, "kind": value, "data": {}}]}
+    )
+    answer = program.send("events", None, raw=raw.encode())
+    assert (answer.status_code, answer.json().get("acked")) == (200, 2), answer.content
+    assert program.events((3, "metric", {"step": 3, "loss": 1.0}))["acked"] == 3
+    assert 3 in program.steps()
+
+
+def test_a_program_cannot_say_the_servers_stages(program: Program) -> None:
+    program.events((1, "stage", {"stage": "ended"}))
+    assert program.fresh().current_stage == "training"
+
+
+def test_a_program_that_calls_again_is_no_longer_missed(program: Program) -> None:
+    Job.objects.filter(pk=program.job.pk).update(current_stage="contact_lost")
+    program.events((1, "heartbeat", {}))
+    assert program.fresh().current_stage == "training"
+
+
 def test_a_stop_request_travels_back_in_the_answer(program: Program) -> None:
     Job.objects.filter(pk=program.job.pk).update(
         status="cancelling", desired="stop", stop_reason="cancelled_by_user", stop_requested_at=Now()
