@@ -10,14 +10,15 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import Case, F, Q, When
+from django.db.models.functions import Least, Now
 
 from pipeline.models import Job
-from pipeline.states import JobStatus
+from pipeline.states import ACTIVE, JobStatus
 
 LEASE = timedelta(seconds=60)
 
@@ -46,10 +47,10 @@ def claim_due(limit: int, *statuses: JobStatus, wanting_stop: bool | None = None
             .select_for_update(skip_locked=True, of=("self",))
             .values_list("pk", flat=True)[:limit]
         )
-        tokens = {pk: uuid.uuid4() for pk in ids}
-        for pk, token in tokens.items():
-            Job.objects.filter(pk=pk).update(lease_token=token, lease_until=Now() + LEASE)
-    return tokens
+        # One token for all of them: it tells this claim from every other, whichever job it is held with.
+        token = uuid.uuid4()
+        Job.objects.filter(pk__in=ids).update(lease_token=token, lease_until=Now() + LEASE)
+    return dict.fromkeys(ids, token)
 
 
 @contextmanager
@@ -63,11 +64,19 @@ def fenced(job_id: UUID, token: UUID) -> Iterator[Job]:
 
 
 def release(job_id: UUID, token: UUID, *, next_check_in: float | None = None) -> None:
-    """Give the lease back; `next_check_in` seconds say when an active job must be looked at again."""
-    held = Job.objects.filter(pk=job_id, lease_token=token)
+    """Give the lease back; `next_check_in` seconds say when an active job must be looked at again.
+
+    A time that somebody wrote since the claim stays when it is sooner: they know of something the holder does not.
+    """
+    fields: dict[str, Any] = {"lease_token": None, "lease_until": None}
     if next_check_in is not None:
-        held.active().update(next_check_at=Now() + timedelta(seconds=next_check_in))
-    held.update(lease_token=None, lease_until=None)
+        planned = Now() + timedelta(seconds=next_check_in)
+        fields["next_check_at"] = Case(
+            When(~Q(status__in=[status.value for status in ACTIVE]), then=F("next_check_at")),
+            When(next_check_at__gt=F("lease_until") - LEASE, then=Least("next_check_at", planned)),
+            default=planned,
+        )
+    Job.objects.filter(pk=job_id, lease_token=token).update(**fields)
 
 
 def _free() -> Q:

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import F
 from django.db.models.functions import Now
 
 from pipeline.live import hints
@@ -112,8 +111,12 @@ def allocate(job_id: UUID, count: int = 1) -> int:
     never misses one. An identity column would not give that.
     """
     assert connection.in_atomic_block, "A number is taken in the transaction of the change it belongs to."
-    updated = Job.objects.filter(pk=job_id).update(event_seq=F("event_seq") + count)
-    if not updated:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE pipeline_job SET event_seq = event_seq + %s WHERE id = %s RETURNING event_seq", [count, job_id]
+        )
+        row = cursor.fetchone()
+    if row is None:
         raise Job.DoesNotExist(f"Job {job_id} does not exist.")
     transaction.on_commit(lambda: hints.publish(job_id), robust=True)
-    return Job.objects.values_list("event_seq", flat=True).get(pk=job_id)
+    return int(row[0])
