@@ -103,13 +103,14 @@ class Provider(Protocol):
     runs_program: ClassVar[bool]  # our training program runs there and calls the server; else `Report`s carry progress
     stop_is_graceful: ClassVar[bool]  # the first `stop` lets the program save a checkpoint before it is ended by force
     poll_seconds: ClassVar[float]  # how often a live machine is looked at
+    has_slots: ClassVar[bool]  # being full is a queue here, not a fault: `free_slots` tells how many more fit
     contact_seconds: ClassVar[int]  # how long after creation the program may take until its first call
 
     def offers(self) -> Sequence[Offer]:
         """What can be asked for now. Raises Unavailable."""
 
     def free_slots(self) -> int | None:
-        """How many more machines can be created now, None when only trying tells."""
+        """How many more machines can be created now; None where `has_slots` is False: only trying tells."""
 
     def create(self, request: CreateRequest) -> Machine:
         """Create the machine named `request.name`, or return the one that already bears that name.

@@ -13,7 +13,7 @@ from pipeline.costs import meter
 from pipeline.models import Artifact, Attempt, EventType, Job
 from pipeline.models.artifacts import ArtifactKind, ArtifactState
 from pipeline.models.jobs import Desired
-from pipeline.providers.registry import get_provider
+from pipeline.providers.registry import provider_class
 from pipeline.states import CONSEQUENCES, AttemptState, EndReason, JobStatus
 from pipeline.texts import reason_text
 from pipeline.transitions import advance, record_event
@@ -116,7 +116,7 @@ def end_job(
 def _used(job: Job) -> int:
     """Attempts that count against the retry policy. Losing the race for a slot of our own is nobody's failure."""
     attempts = job.attempts.all()
-    if get_provider(job.provider).free_slots() is not None:
+    if provider_class(job.provider).has_slots:
         attempts = attempts.exclude(state=AttemptState.NEVER_CREATED, reason=EndReason.NO_CAPACITY)
     return max(1, attempts.count())
 

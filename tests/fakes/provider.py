@@ -60,6 +60,7 @@ class ScriptedProvider:
     simulated: ClassVar[bool] = False
     runs_program: ClassVar[bool] = True
     stop_is_graceful: ClassVar[bool] = True
+    has_slots: ClassVar[bool] = False
     poll_seconds: ClassVar[float] = 5.0
     contact_seconds: ClassVar[int] = 600
     world: ClassVar[World] = World()

@@ -51,6 +51,7 @@ class LocalProvider:
     simulated: ClassVar[bool] = False
     runs_program: ClassVar[bool] = True
     stop_is_graceful: ClassVar[bool] = True
+    has_slots: ClassVar[bool] = True
     poll_seconds: ClassVar[float] = 2.0
     contact_seconds: ClassVar[int] = 300
 

@@ -46,6 +46,7 @@ class SimulatedProvider:
     simulated: ClassVar[bool] = True
     runs_program: ClassVar[bool] = False
     stop_is_graceful: ClassVar[bool] = True
+    has_slots: ClassVar[bool] = False
     poll_seconds: ClassVar[float] = 2.0
     contact_seconds: ClassVar[int] = 60
 

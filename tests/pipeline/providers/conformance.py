@@ -231,6 +231,7 @@ class ProviderConformance:
 
     def test_free_slots_come_back(self, harness: Harness) -> None:
         free = harness.provider().free_slots()
+        assert (free is not None) is harness.provider().has_slots
         if free is None:
             return  # only trying tells
         name = harness.create()
