@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import django
+import hypothesis
 import pytest
 
 from pipeline.config.embedded import Postgres, Valkey
@@ -40,6 +41,16 @@ os.environ["DATABASE_URL"] = f"postgresql:///stoker?user=postgres&host={POSTGRES
 os.environ["DJANGO_SETTINGS_MODULE"] = "pipeline.config.settings"
 # Playwright keeps an event loop running in its thread; Django would take each database call for one from async code.
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+
+# No example fails for being slow: machines are shared. CI always tries the same examples, a developer's machine new ones.
+hypothesis.settings.register_profile(
+    "stoker",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+    print_blob=True,
+)
+hypothesis.settings.load_profile("stoker")
 
 # pytest-django looks for settings before this file is read, so it leaves the setting up to us.
 django.setup()
