@@ -6,6 +6,7 @@ done without any transaction; what it led to is written inside `fenced`, which r
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,14 +14,20 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import transaction
 from django.db.models import Case, F, Q, When
 from django.db.models.functions import Least, Now
 
 from pipeline.models import Job
+from pipeline.providers.base import ProviderError
 from pipeline.states import ACTIVE, JobStatus
 
+logger = logging.getLogger(__name__)
+
 LEASE = timedelta(seconds=60)
+AFTER_PROVIDER_ERROR = 15.0  # seconds until the next look
+AFTER_MISTAKE = 60.0
 
 
 class LeaseLost(Exception):
@@ -61,6 +68,25 @@ def fenced(job_id: UUID, token: UUID) -> Iterator[Job]:
         if job is None:
             raise LeaseLost(f"Job {job_id} is looked after by someone else.")
         yield job
+
+
+@contextmanager
+def looking_after(job_id: UUID, token: UUID) -> Iterator[None]:
+    """Give the lease back in the end, and keep what goes wrong with one job from the others of the same cycle."""
+    try:
+        yield
+    except LeaseLost:
+        logger.info("job %s: taken over by someone else", job_id)
+    except ProviderError as error:
+        logger.warning("job %s: %s", job_id, error)
+        release(job_id, token, next_check_in=AFTER_PROVIDER_ERROR)
+    except SoftTimeLimitExceeded:
+        raise  # the whole task is to end, not this job's part of it
+    except Exception:  # whatever it is, the job is looked at again and the others are not held up
+        logger.exception("job %s: could not be looked after", job_id)
+        release(job_id, token, next_check_in=AFTER_MISTAKE)
+    finally:
+        release(job_id, token)
 
 
 def release(job_id: UUID, token: UUID, *, next_check_in: float | None = None) -> None:

@@ -42,7 +42,7 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "pipeline.config.settings"
 # Playwright keeps an event loop running in its thread; Django would take each database call for one from async code.
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
 
-# No example fails for being slow: machines are shared. CI always tries the same examples, a developer's machine new ones.
+# No example fails for being slow: machines are shared. CI always tries the same examples, everybody else new ones.
 hypothesis.settings.register_profile(
     "stoker",
     deadline=None,

@@ -18,6 +18,7 @@ import socket
 import stat
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -35,7 +36,7 @@ START_SECONDS = 60
 LOG_LIMIT = 10 * 1024 * 1024
 
 
-class Service:
+class Service(ABC):
     """A server with its data in `folder`. Subclasses say how to start and stop it."""
 
     name = ""
@@ -81,15 +82,15 @@ class Service:
         finally:
             lock.close()
 
+    @abstractmethod
     def process(self) -> psutil.Process | None:
         """The server's main process, when it runs."""
-        raise NotImplementedError
 
-    def _start(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _start(self) -> None: ...
 
-    def _stop(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _stop(self) -> None: ...
 
 
 class Postgres(Service):

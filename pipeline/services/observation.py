@@ -16,10 +16,10 @@ from django.utils import timezone
 from pipeline import ingest, wake
 from pipeline.costs import meter
 from pipeline.decide import Decision, Look, decide
-from pipeline.leases import LeaseLost, claim, claim_due, fenced, release
+from pipeline.leases import AFTER_MISTAKE, LeaseLost, claim, claim_due, fenced, looking_after, release
 from pipeline.models import Attempt, Job
 from pipeline.providers.base import Machine, MachineRef, Provider, ProviderError
-from pipeline.providers.registry import get_provider
+from pipeline.providers.registry import UnknownProvider, get_provider
 from pipeline.services import stopping, submission
 from pipeline.services.ending import close_attempt, end_job
 from pipeline.services.errors import Conflict
@@ -66,8 +66,14 @@ def _observe(leases: dict[UUID, UUID]) -> None:
     for attempt in open_attempts.select_related("job"):
         by_provider[attempt.provider].append(attempt)
     for name, attempts in by_provider.items():
-        provider = get_provider(name)
         looks: dict[str, Machine] | None
+        try:
+            provider = get_provider(name)
+        except UnknownProvider as error:
+            logger.error("%s Its jobs wait until it is back.", error)
+            for attempt in attempts:
+                release(attempt.job_id, leases[attempt.job_id], next_check_in=AFTER_MISTAKE)
+            continue
         try:
             looks = dict(provider.observe([_ref(attempt) for attempt in attempts]))
         except ProviderError as error:
@@ -83,7 +89,7 @@ def _observe(leases: dict[UUID, UUID]) -> None:
 
 def _apply(provider: Provider, attempt: Attempt, lease: UUID, look: Machine | Look) -> None:
     job_id = attempt.job_id
-    try:
+    with looking_after(job_id, lease):
         if isinstance(look, Machine):
             _take_in(attempt, lease, look)
         now = timezone.now()
@@ -102,13 +108,6 @@ def _apply(provider: Provider, attempt: Attempt, lease: UUID, look: Machine | Lo
         if decision.close is None:
             release(job_id, lease, next_check_in=decision.next_in)
             wake.poll(job_id, after=decision.next_in)
-    except LeaseLost:
-        logger.info("job %s: polling was taken over", job_id)
-    except ProviderError as error:
-        logger.warning("job %s: %s", job_id, error)
-        release(job_id, lease, next_check_in=15.0)
-    finally:
-        release(job_id, lease)
 
 
 def _take_in(attempt: Attempt, lease: UUID, machine: Machine) -> None:

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from pipeline import wake
 from pipeline.decide import Look, decide
-from pipeline.leases import LeaseLost, claim, claim_due, fenced, release
+from pipeline.leases import claim, claim_due, fenced, looking_after, release
 from pipeline.models import Attempt, CallOutcome, Job, ProviderCall
 from pipeline.models.jobs import Desired
 from pipeline.providers.base import MachineRef, Provider, ProviderError
@@ -50,7 +50,7 @@ def stop(job_id: UUID) -> None:
 
 
 def _stop(job_id: UUID, lease: UUID) -> None:
-    try:
+    with looking_after(job_id, lease):
         with fenced(job_id, lease) as job:
             attempt = open_attempt(job)
             if attempt is None or job.desired != Desired.STOP:
@@ -65,10 +65,6 @@ def _stop(job_id: UUID, lease: UUID) -> None:
             send_stop(provider, attempt, lease, force=False)
         release(job_id, lease, next_check_in=0.5)
         wake.poll(job_id, after=0.5)
-    except LeaseLost:
-        logger.info("job %s: stopping was taken over", job_id)
-    finally:
-        release(job_id, lease)
 
 
 def send_stop(provider: Provider, attempt: Attempt, lease: UUID, *, force: bool) -> None:
@@ -88,11 +84,6 @@ def send_stop(provider: Provider, attempt: Attempt, lease: UUID, *, force: bool)
 
 def without_machine(job_id: UUID, lease: UUID) -> None:
     """End a job that wants to stop and has no open attempt: nothing was asked for, so nothing can be running."""
-    try:
-        with fenced(job_id, lease) as job:
-            if job.desired == Desired.STOP and open_attempt(job) is None:
-                end_job(job, None, EndReason(job.stop_reason), may_retry=False)
-    except LeaseLost:
-        logger.info("job %s: ending was taken over", job_id)
-    finally:
-        release(job_id, lease)
+    with looking_after(job_id, lease), fenced(job_id, lease) as job:
+        if job.desired == Desired.STOP and open_attempt(job) is None:
+            end_job(job, None, EndReason(job.stop_reason), may_retry=False)

@@ -7,14 +7,13 @@ a second call, but by looking (pipeline.decide).
 
 from __future__ import annotations
 
-import logging
 from uuid import UUID
 
 from django.conf import settings
 from django.db.models.functions import Now
 
 from pipeline import wake
-from pipeline.leases import LeaseLost, claim, claim_due, fenced, release
+from pipeline.leases import LeaseLost, claim, claim_due, fenced, looking_after, release
 from pipeline.models import Attempt, CallOutcome, EventType, Job, ProviderCall
 from pipeline.models.access import JOB_TOKEN_PREFIX, new_token, token_hash
 from pipeline.models.jobs import Desired
@@ -24,8 +23,6 @@ from pipeline.services.ending import close_attempt, end_job
 from pipeline.states import ATTEMPT_CLOSED, AttemptState, EndReason, JobStatus
 from pipeline.transitions import advance, record_event, set_stage
 from training import contract
-
-logger = logging.getLogger(__name__)
 
 SLOT_WAIT_SECONDS = 5.0
 
@@ -51,7 +48,7 @@ def go_on(job_id: UUID, lease: UUID, attempt: Attempt) -> None:
 
 
 def _submit(job_id: UUID, lease: UUID) -> None:
-    try:
+    with looking_after(job_id, lease):
         job = Job.objects.get(pk=job_id)
         if job.desired == Desired.STOP:
             wake.cancel(job_id)
@@ -61,13 +58,6 @@ def _submit(job_id: UUID, lease: UUID) -> None:
             wake.submit(job_id, after=SLOT_WAIT_SECONDS)
         else:
             _create(job_id, lease, _write_intent(job_id, lease))
-    except ProviderError as error:
-        logger.warning("job %s: %s", job_id, error)
-        release(job_id, lease, next_check_in=15.0)
-    except LeaseLost:
-        logger.info("job %s: submission was taken over", job_id)
-    finally:
-        release(job_id, lease)
 
 
 def _write_intent(job_id: UUID, lease: UUID) -> Attempt:

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from pipeline.models import Artifact, CallOutcome, Job, JobEvent, ProviderCall
 from pipeline.providers.base import AuthError, CreateRequest, NoCapacity, Refused, Unavailable
@@ -244,6 +245,27 @@ def test_one_look_serves_all_jobs_of_a_provider(world: World) -> None:
     world.calls.clear()
     assert observation.poll_due() == 7
     assert world.count("observe") == 1
+
+
+def test_one_job_that_cannot_be_looked_after_does_not_hold_up_the_others(world: World) -> None:
+    owner = make_user()
+    lost, healthy = make_job(owner, start=True), make_job(owner, start=True)
+    Job.objects.filter(pk=lost.pk).update(provider="uninstalled", priority=100)
+    submission.submit_due()
+    assert world.count("create") == 1
+    orphan, _, _ = make_running_job(owner)
+    orphan.attempts.update(provider="uninstalled")
+    Job.objects.filter(pk=orphan.pk).update(provider="uninstalled", priority=100)
+    attempt = healthy.attempts.get()
+    program_says(attempt, "completed")
+    world.end(attempt.name, exit_code=0)
+    Job.objects.active().update(next_check_at=Now())
+    observation.poll_due()
+    healthy.refresh_from_db()
+    orphan.refresh_from_db()
+    assert healthy.status == JobStatus.COMPLETED
+    assert (orphan.status, orphan.lease_token) == (JobStatus.RUNNING, None), "unknown is not dead"
+    assert orphan.next_check_at > timezone.now()
 
 
 def test_a_cycle_submits_a_bounded_number(world: World, settings: object) -> None:

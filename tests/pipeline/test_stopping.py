@@ -57,6 +57,18 @@ def test_a_stop_that_fails_is_ordered_again_for_ever(world: World) -> None:
     assert look(job).status == JobStatus.CANCELLED
 
 
+def test_a_job_whose_provider_is_not_installed_waits_for_it(world: World) -> None:
+    job, _ = submitted(world)
+    job.attempts.update(provider="uninstalled")
+    request_cancel(job.pk)
+    stopping.stop_due()
+    assert look(job).status == JobStatus.CANCELLING, "its machine may still run"
+    job.attempts.update(provider="scripted")
+    look(job)
+    assert look(job).status == JobStatus.CANCELLED
+    assert world.alive == []
+
+
 def test_cancelling_twice_gives_the_same_answer(world: World) -> None:
     job, _ = submitted(world)
     assert request_cancel(job.pk) is True

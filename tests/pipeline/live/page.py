@@ -140,3 +140,7 @@ class Page:
 
     def view(self, job: Any) -> View:
         return self.views.setdefault(str(job.pk), View())
+
+
+def points(first: int, last: int) -> list[dict[str, Any]]:
+    return [{"step": step, "loss": 1 / (step + 1)} for step in range(first, last + 1)]
