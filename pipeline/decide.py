@@ -7,7 +7,7 @@ a stop is ordered again and again until then.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 
@@ -21,6 +21,8 @@ SUSPECT = timedelta(minutes=5)  # silence after which the page says so
 SILENCE = timedelta(minutes=20)  # silence after which the machine is stopped
 STOP_GRACE = timedelta(seconds=60)  # how long a program may take to save a checkpoint where `stop` is brutal
 FINISH_GRACE = timedelta(seconds=10)  # how long a machine may linger after its program said its last word
+STILL_BILLED = timedelta(seconds=60)  # a stop that has not worked for this long is shown as what it is
+STOP_ALERT = timedelta(minutes=5)  # and after this long people are told
 STOP_AGAIN = (2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 
 
@@ -39,6 +41,9 @@ class Traits:
     stop_is_graceful: bool
     poll_seconds: float
     contact_seconds: int
+    provision_seconds: int = 900
+    finds_by_name: bool = True
+    create_is_idempotent: bool = True
 
 
 @dataclass(frozen=True)
@@ -55,12 +60,15 @@ class View:
     create_called: bool  # a create call was written down: the provider may have been asked
     first_missed_at: datetime | None
     machine_seen_at: datetime | None
+    running_seen_at: datetime | None
+    exited_seen_at: datetime | None
     first_contact_at: datetime | None
     last_seen_at: datetime | None
     outcome: str
     outcome_reason: str
     outcome_at: datetime | None
-    max_duration: timedelta
+    max_duration: timedelta  # what is left of it for this attempt
+    stop_alerted: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,9 +90,22 @@ class Decision:
     create_again: bool = False  # the provider was surely never asked: submission goes on with the same attempt
     missed: bool = False  # count this look as one that did not show the machine
     stage: str | None = None
+    alert_stop: bool = False  # tell people that a stop has not worked for minutes
 
 
 def decide(view: View, look: Machine | Look, now: datetime, traits: Traits) -> Decision:
+    """What to do now. Of a stop that goes on and on people learn, whatever else is decided."""
+    decision = _decide(view, look, now, traits)
+    if decision.close is None and view.wants_stop and view.stop_sent_at and look is not Look.ABSENT:
+        since = now - view.stop_sent_at
+        if since >= STILL_BILLED and not traits.stop_is_graceful:
+            decision = replace(decision, stage="still_billed")
+        if since >= STOP_ALERT and not view.stop_alerted:
+            decision = replace(decision, alert_stop=True)
+    return decision
+
+
+def _decide(view: View, look: Machine | Look, now: datetime, traits: Traits) -> Decision:
     if look is Look.FAILED:
         return Decision(next_in=15.0, send_stop=view.wants_stop and _may_stop_now(view, now, traits))
     if look is Look.ABSENT:
@@ -114,7 +135,8 @@ def end_reason(view: View, machine: Machine | None) -> EndReason:
     if outcome == Outcome.STOPPED:
         return EndReason.PREEMPTED  # somebody else told the program to stop
     if machine is None or machine.exit_code is None:
-        return EndReason.VANISHED
+        # It had ended without a word and was still there: somebody took it away, a host or another hand.
+        return EndReason.PREEMPTED if machine is None and view.exited_seen_at else EndReason.VANISHED
     return _EXIT_REASONS.get(
         machine.exit_code, EndReason.TRAINING_ERROR if machine.exit_code > 0 else EndReason.VANISHED
     )
@@ -140,6 +162,11 @@ def _absent(view: View, now: datetime, traits: Traits) -> Decision:
             evidence = "The provider was never asked for a machine."
             return Decision(next_in=0, close=Close(end_reason(view, None), evidence, never_created=True))
         return Decision(next_in=0, create_again=True)
+    if view.state is AttemptState.INTENT and not traits.finds_by_name:
+        # Looking cannot help here. Either the same request may be repeated, or a person must say what became of it.
+        if traits.create_is_idempotent:
+            return Decision(next_in=15.0, create_again=True)
+        return Decision(next_in=60.0, stage="create_unknown")
     seen_missing_for = now - view.first_missed_at if view.first_missed_at else timedelta(0)
     if view.state is AttemptState.INTENT:
         since = view.create_unknown_since or view.attempt_created_at
@@ -170,9 +197,14 @@ def _alive(view: View, machine: Machine, now: datetime, traits: Traits) -> Decis
     started = view.first_contact_at if traits.runs_program else view.machine_seen_at
     if started and now - started > view.max_duration + (STOP_GRACE if traits.runs_program else timedelta(0)):
         return Decision(next_in=0, request_stop=EndReason.DEADLINE_EXCEEDED)
+    seen = view.machine_seen_at or view.attempt_created_at
+    waits = machine.state is MachineState.STARTING and view.first_contact_at is None
+    if waits and now - seen > timedelta(seconds=traits.provision_seconds):
+        return Decision(next_in=0, request_stop=EndReason.START_TIMEOUT)
     if traits.runs_program:
-        since = view.machine_seen_at or view.attempt_created_at
-        if view.first_contact_at is None and now - since > timedelta(seconds=traits.contact_seconds):
+        running = view.running_seen_at or (None if waits else seen)
+        late = running is not None and now - running > timedelta(seconds=traits.contact_seconds)
+        if view.first_contact_at is None and late:
             return Decision(next_in=0, request_stop=EndReason.START_TIMEOUT)
         silent = now - view.last_seen_at if view.last_seen_at else timedelta(0)
         if silent > SILENCE:

@@ -40,6 +40,7 @@ class Receipt:
     stored: int = 0  # metric points stored by this call
     rejected: list[FieldError] = field(default_factory=list)
     stop: Stop | None = None
+    save: float | None = None  # a checkpoint is wanted without a stop, since this time
 
 
 def record_metrics(attempt_id: UUID, items: Sequence[Any]) -> Receipt:
@@ -77,7 +78,8 @@ def record_events(attempt_id: UUID, lines: Sequence[Any]) -> Receipt:
             batch.acked = line["n"]
             _sort_in(batch, line)
         _store(job, attempt, batch)
-    return Receipt(acked=batch.acked, stored=len(batch.points), stop=_stop_of(job))
+    save = job.save_requested_at.timestamp() if job.save_requested_at and not batch.checkpoints else None
+    return Receipt(acked=batch.acked, stored=len(batch.points), stop=_stop_of(job), save=save)
 
 
 def record_report(attempt: Attempt, machine: Machine) -> None:
@@ -227,6 +229,8 @@ def _live_fields(job: Job, points: list[Point], batch: _Batch) -> dict[str, Any]
             metrics[name] = word
     if metrics != job.current_metrics:
         fields["current_metrics"] = metrics
+    if batch.checkpoints and job.save_requested_at is not None:
+        fields["save_requested_at"] = None
     if batch.plan:
         fields["plan"] = batch.plan
         fields["total_steps"] = _whole(batch.plan.get("total_steps")) or job.total_steps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -15,8 +16,9 @@ from datasets.models import Dataset
 from pipeline import ingest, transitions, wake
 from pipeline.models import Artifact, ArtifactKind, ArtifactState, Attempt, EventType, Job
 from pipeline.services.errors import Conflict, FieldError, InvalidInput
+from pipeline.services.facts import time_left
 from pipeline.states import EndReason
-from training.contract import DataLink, FailureReason, Limits, Outcome, RunSpec
+from training.contract import DataLink, FailureReason, Limits, Outcome, ResumePoint, RunSpec
 
 ARTIFACTS = "artifacts"  # the storage alias
 DATASET_LINK_VALID = timedelta(hours=24)
@@ -36,7 +38,7 @@ class NotYet(Conflict):
 
 def build_spec(attempt: Attempt) -> RunSpec:
     """Everything the program needs, made when it asks: the links are fresh, and its first call is noted."""
-    job = Job.objects.select_related("dataset", "eval_dataset").get(pk=attempt.job_id)
+    job = Job.objects.select_related("dataset", "eval_dataset", "resume_from").get(pk=attempt.job_id)
     Attempt.objects.filter(pk=attempt.pk).update(
         first_contact_at=Coalesce("first_contact_at", Now()), last_seen_at=Now()
     )
@@ -45,11 +47,39 @@ def build_spec(attempt: Attempt) -> RunSpec:
         attempt=attempt.n,
         name=job.name,
         base_model=job.base_model,
-        dataset=_link(job.dataset),
-        eval_dataset=_link(job.eval_dataset) if job.eval_dataset else None,
+        dataset=dataset_link(job.dataset),
+        eval_dataset=dataset_link(job.eval_dataset) if job.eval_dataset else None,
         hyperparameters=job.hyperparameters,
-        limits=Limits(max_seconds=job.max_duration),
+        limits=Limits(max_seconds=seconds_left(job, attempt)),
+        resume=_resume_point(job),
     )
+
+
+def seconds_left(job: Job, attempt: Attempt) -> int:
+    """For how long the machine of an attempt may run: what is left of the job's time, and of its money."""
+    left = time_left(job, attempt).total_seconds()
+    if job.cost_limit is not None and attempt.price_per_hour > 0:
+        money = max(job.cost_limit - job.current_cost, Decimal(0))
+        left = min(left, float(money / attempt.price_per_hour) * 3600)
+    return max(60, int(left))
+
+
+def newest_checkpoint(job: Job) -> Artifact | None:
+    """The stored checkpoint that is furthest along, of any attempt."""
+    return (
+        job.artifacts.filter(kind=ArtifactKind.CHECKPOINT, state=ArtifactState.STORED)
+        .order_by("-step", "-stored_at")
+        .first()
+    )
+
+
+def _resume_point(job: Job) -> ResumePoint | None:
+    """Where the program goes on: at this job's newest checkpoint, else at the one the job was to begin with."""
+    checkpoint = newest_checkpoint(job) or job.resume_from
+    if checkpoint is None:
+        return None
+    url = storage.signed_url(ARTIFACTS, checkpoint.path, expires=DATASET_LINK_VALID, filename=checkpoint.name)
+    return ResumePoint(url, checkpoint.sha256, checkpoint.step)
 
 
 def announce_artifact(attempt: Attempt, data: Any) -> tuple[Artifact, dict[str, Any] | None]:
@@ -165,7 +195,8 @@ def _adapter_stored(attempt: Attempt) -> bool:
     return attempt.artifacts.filter(kind=ArtifactKind.ADAPTER, state=ArtifactState.STORED).exists()
 
 
-def _link(dataset: Dataset) -> DataLink:
+def dataset_link(dataset: Dataset) -> DataLink:
+    """A signed link to the file, made for the bucket it lies in."""
     return DataLink(
         url=storage.signed_url(
             dataset.storage_bucket, dataset.storage_path, expires=DATASET_LINK_VALID, filename=f"{dataset.pk}.jsonl"

@@ -63,6 +63,7 @@ class EndReason(TextChoices):
     VANISHED = "vanished", "Machine vanished"
     PROVIDER_ERROR = "provider_error", "Provider error"
     PROVIDER_AUTH = "provider_auth", "Provider refused the key"
+    NO_FUNDS = "no_funds", "No funds"
     START_TIMEOUT = "start_timeout", "Did not start in time"
     HEARTBEAT_LOST = "heartbeat_lost", "Contact lost"
     OUT_OF_MEMORY = "out_of_memory", "Out of memory"
@@ -114,6 +115,12 @@ CONSEQUENCES: dict[EndReason, Consequence] = {
     EndReason.PROVIDER_AUTH: Consequence(
         JobStatus.FAILED, False, "user", "The provider refused the credential. Check the key and start the job again."
     ),
+    EndReason.NO_FUNDS: Consequence(
+        JobStatus.FAILED,
+        False,
+        "user",
+        "The account at the provider has too little money for this machine. Add funds and start the job again.",
+    ),
     EndReason.START_TIMEOUT: Consequence(
         JobStatus.FAILED, True, "operator", "The machine was there, but the training program did not call in time."
     ),
@@ -149,8 +156,10 @@ STAGES: dict[str, str] = {
     "waiting_to_retry": "Waiting to try again",
     "submitting": "Asking for a machine",
     "provisioning": "Machine is starting",
+    "create_unknown": "Unclear whether a machine exists",
     "contact_lost": "No word from the machine",
     "releasing": "Waiting until the machine is gone",
+    "still_billed": "Stopping, still billed",
     # inside the program: the values of training.contract.Stage
     "preparing": "Loading data and model",
     "answering_before": "Answering held-out prompts with the base model",

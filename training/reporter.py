@@ -50,6 +50,7 @@ class Reporter:
         self._max_batch = MAX_BATCH_EVENTS
         self._closing = False
         self._ended = False
+        self._saved_for: object = None
         self.last_contact = time.monotonic()  # when the server last answered; the watchdog reads it
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
 
@@ -193,7 +194,9 @@ class Reporter:
             self._spool.replace(first, b'{"n": %d, ' % first + note[1:])
 
     def _obey(self, body: dict[str, Any]) -> None:
-        if body.get("save"):
+        save = body.get("save")  # when it was asked for: the same number again is the same request
+        if save and save != self._saved_for:
+            self._saved_for = save
             self._stop.save_requested = True
         stop = body.get("stop")
         if isinstance(stop, dict):

@@ -24,7 +24,7 @@ def calls_table(**of: Any) -> SafeString:
     calls = ProviderCall.objects.filter(**of).select_related("attempt").order_by("-id")[:NEWEST_CALLS]
     rows = [
         (
-            call.attempt.n,
+            call.attempt.n if call.attempt else None,
             f"{call.started_at:%Y-%m-%d %H:%M:%S}",
             call.op,
             call.get_outcome_display(),

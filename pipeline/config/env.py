@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
@@ -103,6 +104,24 @@ class Env:
         if len(value) < least_length:
             raise Refused(f"{name} has {len(value)} characters, but it needs at least {least_length} random ones.")
         return value
+
+    def keys(self, name: str, default: str, *, size: int) -> list[bytes]:
+        """Keys of `size` bytes in base64, parted by commas, the newest first. A refusal never repeats them."""
+        found = []
+        for number, text in enumerate((part.strip() for part in self.text(name, default).split(",")), start=1):
+            try:
+                key = base64.b64decode(text, altchars=b"-_" if set(text) & set("-_") else None, validate=True)
+            except ValueError:
+                raise Refused(
+                    f"Key {number} of {name} is not base64. Make one with: openssl rand -base64 {size}"
+                ) from None
+            if len(key) != size:
+                raise Refused(
+                    f"Key {number} of {name} has {len(key)} bytes, but it must have {size}. "
+                    f"Make one with: openssl rand -base64 {size}"
+                )
+            found.append(key)
+        return found
 
     def redis(self, name: str) -> str:
         """`redis://` or `rediss://` (TLS); a database number in it is left out, since three of them are used."""

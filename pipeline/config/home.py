@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import os
@@ -36,6 +37,11 @@ def write_once(path: Path, text: str) -> str:
 
 def secret_key(home: Path) -> str:
     return write_once(home / "secret_key", secrets.token_urlsafe(60))
+
+
+def encryption_key(home: Path) -> str:
+    """A key for AES-256, base64. Whoever has it and the database can read the stored provider keys."""
+    return write_once(home / "encryption_key", base64.b64encode(secrets.token_bytes(32)).decode())
 
 
 def installation(home: Path) -> str:

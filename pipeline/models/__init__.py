@@ -1,10 +1,11 @@
 """The tables of the job core. One file a subject; import from here."""
 
 from pipeline.models.access import ApiToken
+from pipeline.models.accounts import Credential, MachineSighting
 from pipeline.models.artifacts import Artifact, ArtifactKind, ArtifactState
 from pipeline.models.attempts import Attempt, CallOutcome, ProviderCall
 from pipeline.models.jobs import Job
-from pipeline.models.money import CostRecord
+from pipeline.models.money import Budget, CostRecord
 from pipeline.models.operations import ProcessBeat
 from pipeline.models.presets import Preset
 from pipeline.models.telemetry import EventType, JobEvent, LogLine, MetricPoint, Sample
@@ -15,12 +16,15 @@ __all__ = [
     "ArtifactKind",
     "ArtifactState",
     "Attempt",
+    "Budget",
     "CallOutcome",
     "CostRecord",
+    "Credential",
     "EventType",
     "Job",
     "JobEvent",
     "LogLine",
+    "MachineSighting",
     "MetricPoint",
     "Preset",
     "ProcessBeat",

@@ -16,17 +16,32 @@ class Attempt(models.Model):
     n = models.PositiveSmallIntegerField(help_text="1 for the first attempt of a job.")
     name = models.CharField(max_length=63, unique=True, help_text="The machine's name at the provider, chosen by us.")
     provider = models.CharField(max_length=32)
+    # The account it is rented in; null where the provider has only one, the installation's. Kept while it may run.
+    credential = models.ForeignKey(
+        "pipeline.Credential", on_delete=models.PROTECT, null=True, blank=True, related_name="attempts"
+    )
+    gpu_type = models.CharField(max_length=120, blank=True, help_text="What the provider gave, where it tells.")
     state = models.CharField(max_length=16, choices=AttemptState.choices, default=AttemptState.INTENT)
     external_id = models.CharField(max_length=200, blank=True)
     price_per_hour = models.DecimalField(max_digits=12, decimal_places=6, default=0)
 
     # Kept after the end, so that a late call of an ended attempt can be told from a wrong token.
     token_hash = models.CharField(max_length=64, unique=True, null=True, blank=True, editable=False)
+    # Where others can read a machine's environment, it holds this token, good for one exchange (pipeline.bootstrap).
+    bootstrap_hash = models.CharField(max_length=64, unique=True, null=True, blank=True, editable=False)
+    bootstrap_until = models.DateTimeField(null=True, blank=True, editable=False)
+    bootstrap_nonce = models.CharField(max_length=64, blank=True, editable=False, help_text="Hash of who exchanged it.")
     created_at = models.DateTimeField(auto_now_add=True)
     # Set when the provider was asked and the answer was not understood: nobody knows whether a machine exists.
     create_unknown_since = models.DateTimeField(null=True, blank=True)
     machine_seen_at = models.DateTimeField(
         null=True, blank=True, help_text="First time the provider showed the machine."
+    )
+    running_seen_at = models.DateTimeField(
+        null=True, blank=True, help_text="First time the provider said that it runs."
+    )
+    exited_seen_at = models.DateTimeField(
+        null=True, blank=True, help_text="First time it had ended by itself and was still there."
     )
     list_misses = models.PositiveSmallIntegerField(
         default=0, help_text="Looks in a row that worked and did not show it."
@@ -44,7 +59,20 @@ class Attempt(models.Model):
     outcome_at = models.DateTimeField(null=True, blank=True)
 
     stop_sent_at = models.DateTimeField(null=True, blank=True)
+    stop_acknowledged_at = models.DateTimeField(
+        null=True, blank=True, help_text="First time the provider said yes to a stop order. Not evidence by itself."
+    )
+    stop_alerted_at = models.DateTimeField(null=True, blank=True, editable=False)
     metered_until = models.DateTimeField(null=True, blank=True)
+    invoiced = models.DecimalField(
+        max_digits=14,
+        decimal_places=6,
+        null=True,
+        blank=True,
+        help_text="What the provider charged so far, US dollars.",
+    )
+    invoice_checked_at = models.DateTimeField(null=True, blank=True)
+    invoice_settled = models.BooleanField(default=False, help_text="Asked often enough: the invoice is final.")
     reason = models.CharField(max_length=32, blank=True, choices=EndReason.choices)
     exit_code = models.IntegerField(null=True, blank=True)
     error_message = models.TextField(blank=True)
@@ -96,7 +124,14 @@ class ProviderCall(models.Model):
     """Every call that may change something outside: written before it is made, completed after. The audit trail."""
 
     id = models.BigAutoField(primary_key=True)
-    attempt = models.ForeignKey(Attempt, on_delete=models.CASCADE, related_name="calls")
+    attempt = models.ForeignKey(Attempt, on_delete=models.CASCADE, null=True, blank=True, related_name="calls")
+    # Machines that belong to no attempt are ended too.
+    sighting = models.ForeignKey(
+        "pipeline.MachineSighting", on_delete=models.CASCADE, null=True, blank=True, related_name="calls"
+    )
+    actor = models.CharField(
+        max_length=150, blank=True, help_text="User name of the person who ordered it, if one did."
+    )
     op = models.CharField(max_length=16)  # create | stop
     outcome = models.CharField(max_length=16, choices=CallOutcome.choices, default=CallOutcome.PENDING)
     http_status = models.PositiveSmallIntegerField(null=True, blank=True)
@@ -110,6 +145,9 @@ class ProviderCall(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(op__in=["create", "stop"]), name="call_op_known"),
             models.CheckConstraint(condition=Q(outcome__in=CallOutcome.values), name="call_outcome_known"),
+            models.CheckConstraint(
+                condition=Q(attempt__isnull=False) | Q(sighting__isnull=False), name="call_about_a_machine"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -38,16 +38,30 @@ class Job(models.Model):
     gpu_type = models.CharField(max_length=120)
     gpu_count = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1), MaxValueValidator(64)])
     cloud = models.CharField(max_length=32, blank=True)
+    gpu_fallbacks = models.JSONField(
+        default=list, blank=True, help_text="Types to take, in this order, when there is none of `gpu_type`."
+    )
     price_per_hour = models.DecimalField(
         max_digits=12, decimal_places=6, default=0, help_text="Of the offer, when made."
     )
 
     budget_limit = models.DecimalField(max_digits=12, decimal_places=2, null=True, blank=True, help_text="US dollars")
+    # What the job may cost in all, held against its owner's month while it lives: the budget, and less when the month
+    # leaves less. Null: nothing limits it.
+    cost_limit = models.DecimalField(max_digits=14, decimal_places=6, null=True, blank=True)
+    budget_told = models.PositiveSmallIntegerField(
+        default=0, help_text="Per cent of the limit that its owner was last told about."
+    )
     max_duration = models.PositiveIntegerField(default=24 * 3600, help_text="Seconds of running time.")
     priority = models.SmallIntegerField(default=0, validators=[MinValueValidator(-100), MaxValueValidator(100)])
     max_attempts = models.PositiveSmallIntegerField(
         default=3, validators=[MinValueValidator(1), MaxValueValidator(20)], help_text="Retry policy."
     )
+
+    resume_from = models.ForeignKey(
+        "pipeline.Artifact", on_delete=models.SET_NULL, null=True, blank=True, related_name="+",
+        help_text="A checkpoint of another job with which this one begins.",
+    )  # fmt: skip
 
     status = models.CharField(max_length=16, choices=JobStatus.choices, default=JobStatus.PENDING)
     current_stage = models.CharField(max_length=32, default="saved")
@@ -55,6 +69,9 @@ class Job(models.Model):
     desired = models.CharField(max_length=8, choices=Desired.choices, default=Desired.RUN)
     stop_reason = models.CharField(max_length=32, choices=EndReason.choices, blank=True)
     stop_requested_at = models.DateTimeField(null=True, blank=True)
+    save_requested_at = models.DateTimeField(
+        null=True, blank=True, help_text="A checkpoint is wanted without a stop; null again when one was stored."
+    )
     reason = models.CharField(max_length=32, choices=EndReason.choices, blank=True)
     error_message = models.TextField(blank=True)
     error_stack = models.TextField(blank=True)
@@ -117,7 +134,8 @@ class Job(models.Model):
             models.CheckConstraint(condition=Q(progress__gte=0, progress__lte=100), name="job_progress_percent"),
             models.CheckConstraint(
                 condition=Q(current_cost__gte=0, gpu_count__gte=1, max_attempts__gte=1, max_duration__gte=1)
-                & (Q(budget_limit=None) | Q(budget_limit__gt=0)),
+                & (Q(budget_limit=None) | Q(budget_limit__gt=0))
+                & (Q(cost_limit=None) | Q(cost_limit__gte=0)),
                 name="job_amounts_sane",
             ),
         ]

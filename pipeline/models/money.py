@@ -1,11 +1,41 @@
 from __future__ import annotations
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
 
+class Budget(models.Model):
+    """What one person's jobs may cost in a calendar month (UTC). Its row is the lock under which jobs are admitted."""
+
+    owner = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="budget", primary_key=True
+    )
+    monthly_limit = models.DecimalField(
+        max_digits=12, decimal_places=2, null=True, blank=True, help_text="US dollars; blank: no limit."
+    )
+    # Which alert of which month was told, so that none is told twice.
+    told_month = models.DateField(null=True, blank=True, editable=False)
+    told = models.PositiveSmallIntegerField(default=0, editable=False, help_text="Per cent")
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["owner"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(monthly_limit=None) | Q(monthly_limit__gte=0), name="budget_not_negative"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.monthly_limit} USD a month" if self.monthly_limit is not None else "no limit"
+
+
 class CostRecord(models.Model):
-    """One metered piece of machine time. Append-only: a job's cost is the sum of its records."""
+    """One piece of a job's cost. Metered pieces are append-only: their sum is the job's cost.
+
+    An invoiced record stands beside them, one for each attempt, and follows what the provider's bill says.
+    """
 
     class Kind(models.TextChoices):
         METERED = "metered", "Metered"  # observed seconds x the price in force
@@ -33,6 +63,8 @@ class CostRecord(models.Model):
                 name="cost_not_negative",
             ),
         ]
+        # Spending of a month, and by day.
+        indexes = [models.Index(fields=["kind", "period_end"], name="cost_by_time")]
 
     def __str__(self) -> str:
         return f"{self.amount} USD for {self.seconds} s"

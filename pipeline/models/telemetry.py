@@ -14,6 +14,7 @@ class EventType(models.TextChoices):
     ARTIFACT = "artifact", "Artifact"
     STOP = "stop", "Stop requested"
     WARNING = "warning", "Warning"
+    BUDGET = "budget", "Budget"
 
 
 class JobEvent(models.Model):

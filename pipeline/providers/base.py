@@ -1,8 +1,9 @@
 """The protocol every provider fulfils, and the words it speaks in.
 
-A provider creates, observes and stops machines. It knows neither jobs nor the database: it gets a `CreateRequest`,
-answers with `Machine`s and raises one of the errors below, which are cut by what the caller does next. All calls may
-be repeated at any time: the name in the request is the machine's identity, chosen by us and committed before the call.
+A provider creates, observes and stops machines. It knows neither jobs nor the database: it gets an `Account` and a
+`CreateRequest`, answers with `Machine`s and raises one of the errors below, which are cut by what the caller does next.
+All calls may be repeated at any time: the name in the request is the machine's identity, chosen by us and committed
+before the call.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from training.contract import Outcome
 
@@ -23,6 +24,16 @@ class MachineState(StrEnum):
     EXITED = "exited"  # nothing trains any more, but something is left (and perhaps billed): it must still be stopped
     GONE = "gone"  # evidence that nothing is left; `detail` says which evidence
     UNKNOWN = "unknown"  # the provider used a word we do not know: no conclusion may be drawn from it
+
+
+@dataclass(frozen=True)
+class Account:
+    """What opens one account at a provider. The secret is in no `repr`, so that no log line can hold it."""
+
+    id: str  # ours, stable: tells accounts apart
+    secret: str = field(repr=False)
+    base_url: str = ""  # empty: the provider's own address
+    options: Mapping[str, Any] = field(default_factory=dict)  # what else the provider's `account_options` name
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,7 @@ class Offer:
     max_count: int = 1
     cloud: str = ""
     note: str = ""
+    stock: str = ""  # "none", "low", "medium", "high", or empty where the provider does not tell
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,9 @@ class CreateRequest:
     dataset_url: str = ""
     callback_url: str = ""
     seed: int = 0
+    # Further (gpu_type, cloud) to try, in this order, when there is surely no machine of the one before.
+    fallbacks: Sequence[tuple[str, str]] = ()
+    max_price_per_hour: Decimal | None = None  # of the whole machine; dearer ones are passed over
 
 
 @dataclass(frozen=True)
@@ -64,6 +79,7 @@ class MachineRef:
     name: str
     external_id: str = ""  # empty when the answer to create was never seen
     after_step: int = 0  # report metric points after this step (providers that report instead of the program)
+    stop_acknowledged: bool = False  # the provider said yes to an earlier `stop`: missing now is evidence of the end
 
 
 @dataclass(frozen=True)
@@ -92,6 +108,8 @@ class Machine:
     detail: str = ""  # one sentence for people: evidence, error text
     output_tail: str = ""  # the last lines the program printed, when it ended
     report: Report | None = None
+    gpu_type: str = ""  # what was really given; empty when the provider does not tell
+    cloud: str = ""
 
 
 class Provider(Protocol):
@@ -104,7 +122,21 @@ class Provider(Protocol):
     stop_is_graceful: ClassVar[bool]  # the first `stop` lets the program save a checkpoint before it is ended by force
     poll_seconds: ClassVar[float]  # how often a live machine is looked at
     has_slots: ClassVar[bool]  # being full is a queue here, not a fault: `free_slots` tells how many more fit
-    contact_seconds: ClassVar[int]  # how long after creation the program may take until its first call
+    provision_seconds: ClassVar[int]  # how long after creation a machine may take until it is `RUNNING`
+    contact_seconds: ClassVar[int]  # how long after it was seen running the program may take until its first call
+    needs_account: ClassVar[bool]  # a person's credential opens it; otherwise there is one account, the installation's
+    # Machines can be found by their name and listed. Where not, a create whose answer was lost stays unknown until the
+    # same request is repeated (`create_is_idempotent`) or an operator says what became of it.
+    finds_by_name: ClassVar[bool]
+    # Others can read a machine's environment (a console, a list call): it gets a token for one exchange only.
+    environment_is_public: ClassVar[bool]
+
+    def __init__(self, account: Account | None = None) -> None:
+        """`account` is None exactly where `needs_account` is False."""
+
+    @property
+    def create_is_idempotent(self) -> bool:
+        """A second `create` with the same name surely makes no second machine, whatever became of the first."""
 
     def offers(self) -> Sequence[Offer]:
         """What can be asked for now. Raises Unavailable."""
@@ -115,7 +147,7 @@ class Provider(Protocol):
     def create(self, request: CreateRequest) -> Machine:
         """Create the machine named `request.name`, or return the one that already bears that name.
 
-        Raises NoCapacity, Refused, AuthError (surely nothing was created) or Unavailable (nobody knows).
+        Raises NoCapacity, Refused, AuthError, NoFunds (surely nothing was created) or Unavailable (nobody knows).
         """
 
     def observe(self, refs: Sequence[MachineRef]) -> Mapping[str, Machine]:
@@ -132,7 +164,43 @@ class Provider(Protocol):
         """
 
     def inventory(self) -> Sequence[Machine]:
-        """Everything that bears this installation's prefix and is not GONE. Raises Unavailable."""
+        """Everything that bears this installation's prefix and is not GONE, two of one name both. Raises Unavailable.
+
+        Empty where `finds_by_name` is False: there nothing can be listed.
+        """
+
+
+@runtime_checkable
+class ChecksAccount(Protocol):
+    """A provider with accounts can say whether a credential opens one, before anything is asked for."""
+
+    # Names of `Account.options` this provider understands, with what they mean to people.
+    account_options: ClassVar[Mapping[str, str]]
+    takes_base_url: ClassVar[bool]  # the account is at an address of its own
+
+    def check_account(self) -> str:
+        """A short name of the account for people ("" when it has none). Raises AuthError or Unavailable."""
+
+
+@dataclass(frozen=True)
+class Balance:
+    amount: Decimal  # US dollars left
+    spend_per_hour: Decimal  # by everything that runs in the account now
+
+
+@runtime_checkable
+class HasBalance(Protocol):
+    def balance(self) -> Balance | None:
+        """What is left in a prepaid account; None when it cannot be told. Raises Unavailable, AuthError."""
+
+
+@runtime_checkable
+class HasBill(Protocol):
+    def billed(self, external_id: str, since: datetime) -> Decimal | None:
+        """What the provider has charged for one machine so far, in US dollars; None while it lists no charge.
+
+        Raises Unavailable, AuthError.
+        """
 
 
 class ProviderError(Exception):
@@ -156,7 +224,11 @@ class Refused(ProviderError):
 
 
 class AuthError(ProviderError):
-    """Surely not created: the credential is missing, wrong or has no funds."""
+    """Surely not created: the credential is missing, wrong or revoked."""
+
+
+class NoFunds(ProviderError):
+    """Surely not created: the account has not enough money left."""
 
 
 class Unavailable(ProviderError):

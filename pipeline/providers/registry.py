@@ -8,7 +8,7 @@ from typing import cast
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from pipeline.providers.base import Provider
+from pipeline.providers.base import Account, Provider
 
 
 class UnknownProvider(LookupError):
@@ -27,8 +27,8 @@ def provider_class(name: str) -> type[Provider]:
     return _import(path)
 
 
-def get_provider(name: str) -> Provider:
-    return provider_class(name)()
+def get_provider(name: str, account: Account | None = None) -> Provider:
+    return provider_class(name)(account)
 
 
 @cache

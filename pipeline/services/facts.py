@@ -27,14 +27,39 @@ def view_of(job: Job, attempt: Attempt) -> View:
         create_called=attempt.calls.filter(op="create").exists(),
         first_missed_at=attempt.first_missed_at,
         machine_seen_at=attempt.machine_seen_at,
+        running_seen_at=attempt.running_seen_at,
+        exited_seen_at=attempt.exited_seen_at,
         first_contact_at=attempt.first_contact_at,
         last_seen_at=attempt.last_seen_at,
         outcome=attempt.outcome,
         outcome_reason=attempt.outcome_reason,
         outcome_at=attempt.outcome_at,
-        max_duration=timedelta(seconds=job.max_duration),
+        max_duration=time_left(job, attempt),
+        stop_alerted=attempt.stop_alerted_at is not None,
     )
 
 
+def time_left(job: Job, attempt: Attempt) -> timedelta:
+    """What earlier attempts have left of the job's maximum duration for this one; never less than a minute."""
+    limit = timedelta(seconds=job.max_duration)
+    if attempt.n == 1:
+        return limit
+    earlier = job.attempts.filter(n__lt=attempt.n, first_contact_at__isnull=False, gone_at__isnull=False)
+    used = timedelta(0)
+    for one in earlier:
+        assert one.gone_at
+        assert one.first_contact_at
+        used += one.gone_at - one.first_contact_at
+    return max(limit - used, timedelta(minutes=1))
+
+
 def traits_of(provider: Provider) -> Traits:
-    return Traits(provider.runs_program, provider.stop_is_graceful, provider.poll_seconds, provider.contact_seconds)
+    return Traits(
+        runs_program=provider.runs_program,
+        stop_is_graceful=provider.stop_is_graceful,
+        poll_seconds=provider.poll_seconds,
+        contact_seconds=provider.contact_seconds,
+        provision_seconds=provider.provision_seconds,
+        finds_by_name=provider.finds_by_name,
+        create_is_idempotent=provider.create_is_idempotent,
+    )

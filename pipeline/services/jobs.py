@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,11 +14,11 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from datasets.models import Dataset
-from pipeline import wake
-from pipeline.models import EventType, Job, Preset
+from pipeline import accounts, runs, wake
+from pipeline.models import Artifact, EventType, Job, Preset
 from pipeline.models.jobs import Desired
-from pipeline.providers.base import Offer, ProviderError
-from pipeline.providers.registry import UnknownProvider, get_provider, provider_names
+from pipeline.providers.base import AuthError, Offer, ProviderError
+from pipeline.providers.registry import UnknownProvider, provider_names
 from pipeline.services.errors import Conflict, FieldError, InvalidInput
 from pipeline.states import STOPS_BY_DECISION, EndReason, JobStatus
 from pipeline.transitions import advance, record_event
@@ -38,6 +39,7 @@ def create_job(
     gpu_type: str = "",
     gpu_count: int = 1,
     cloud: str = "",
+    gpu_fallbacks: Sequence[Mapping[str, str]] = (),
     preset: Preset | None = None,
     hyperparameters: dict[str, Any] | None = None,
     eval_dataset: Dataset | None = None,
@@ -45,6 +47,7 @@ def create_job(
     max_duration: int = 24 * 3600,
     priority: int = 0,
     max_attempts: int = 3,
+    resume_from: Artifact | None = None,
     start: bool = False,
 ) -> Job:
     """Save a job as `pending`, and queue it when `start`. Raise InvalidInput with everything that is wrong with it."""
@@ -58,8 +61,10 @@ def create_job(
     errors += _dataset_errors(owner, dataset, eval_dataset)
     values, problems = table.validate(_merged(preset, hyperparameters or {}))
     errors += [FieldError(f"hyperparameters.{key}", sentence, "invalid") for key, sentence in problems]
-    offer, offer_errors = _choose_offer(provider, gpu_type, gpu_count, cloud)
+    offer, offer_errors = choose_offer(owner, provider, gpu_type, gpu_count, cloud, gpu_fallbacks)
     errors += offer_errors
+    if resume_from is not None and (resume_from.job.owner_id != owner.pk or resume_from.state != "stored"):
+        errors.append(FieldError("resume_from", "There is no such checkpoint.", "does_not_exist"))
     if budget_limit is not None and budget_limit <= 0:
         errors.append(
             FieldError("budget_limit", "A budget is more than 0 US dollars; leave it empty for none.", "invalid")
@@ -85,11 +90,13 @@ def create_job(
             gpu_type=offer.type,
             gpu_count=gpu_count,
             cloud=cloud,
+            gpu_fallbacks=[{"type": one["type"], "cloud": one.get("cloud", cloud)} for one in gpu_fallbacks],
             price_per_hour=offer.price_per_hour * gpu_count,
             budget_limit=budget_limit,
             max_duration=max_duration,
             priority=priority,
             max_attempts=max_attempts,
+            resume_from=resume_from,
         )
         record_event(job.pk, EventType.STATUS, "Saved.", data={"to": "pending"}, actor=owner.get_username())
         if start:
@@ -121,24 +128,54 @@ def retry_job(job: Job) -> Job:
     """
     if not job.has_ended:
         raise Conflict("This job has not ended yet, so there is nothing to try again.", code="not_ended")
-    return create_job(
-        job.owner,
-        name=job.name,
-        dataset=job.dataset,
-        eval_dataset=job.eval_dataset,
-        base_model=job.base_model,
-        preset=job.preset,
-        hyperparameters=job.hyperparameters,
-        provider=job.provider,
-        gpu_type=job.gpu_type,
-        gpu_count=job.gpu_count,
-        cloud=job.cloud,
-        budget_limit=job.budget_limit,
-        max_duration=job.max_duration,
-        priority=job.priority,
-        max_attempts=job.max_attempts,
-        start=True,
-    )
+    return create_job(job.owner, **made_with(job), resume_from=job.resume_from, start=True)
+
+
+def resume_job(job: Job, checkpoint: Artifact | None = None) -> Job:
+    """Start a new job that goes on where an ended one has a stored checkpoint: `checkpoint`, else its newest.
+
+    Raise Conflict while `job` is active or when it left no checkpoint.
+    """
+    if not job.has_ended:
+        raise Conflict("This job has not ended yet. It goes on by itself when its machine is lost.", code="not_ended")
+    chosen = checkpoint or runs.newest_checkpoint(job)
+    if chosen is None or chosen.job_id != job.pk or chosen.kind != "checkpoint" or chosen.state != "stored":
+        raise Conflict("This job left no stored checkpoint to go on from. Try it again instead.", code="no_checkpoint")
+    return create_job(job.owner, **made_with(job), resume_from=chosen, start=True)
+
+
+def made_with(job: Job) -> dict[str, Any]:
+    """What a job was made with, as arguments of `create_job`."""
+    return {
+        "name": job.name,
+        "dataset": job.dataset,
+        "eval_dataset": job.eval_dataset,
+        "base_model": job.base_model,
+        "preset": job.preset,
+        "hyperparameters": job.hyperparameters,
+        "provider": job.provider,
+        "gpu_type": job.gpu_type,
+        "gpu_count": job.gpu_count,
+        "cloud": job.cloud,
+        "gpu_fallbacks": job.gpu_fallbacks,
+        "budget_limit": job.budget_limit,
+        "max_duration": job.max_duration,
+        "priority": job.priority,
+        "max_attempts": job.max_attempts,
+    }
+
+
+def request_checkpoint(job_id: UUID, *, actor: str = "", message: str = "A checkpoint was asked for.") -> bool:
+    """Ask the program for a checkpoint without a stop. False: it was asked for. Raise Conflict unless it runs."""
+    with transaction.atomic():
+        job = Job.objects.select_for_update(of=("self",)).get(pk=job_id)
+        if job.status != JobStatus.RUNNING:
+            raise Conflict("Only a running job can save a checkpoint.", code="not_running")
+        if job.save_requested_at is not None:
+            return False
+        Job.objects.filter(pk=job_id).update(save_requested_at=Now())
+        record_event(job_id, EventType.CHECKPOINT, message, data={"what": "requested"}, actor=actor)
+    return True
 
 
 def request_cancel(job_id: UUID, *, actor: str = "") -> bool:
@@ -216,21 +253,36 @@ def _dataset_errors(owner: User, dataset: Dataset | None, held_out: Dataset | No
     return errors
 
 
-def _choose_offer(provider: str, gpu_type: str, count: int, cloud: str) -> tuple[Offer | None, list[FieldError]]:
+def choose_offer(
+    owner: User, provider: str, gpu_type: str, count: int, cloud: str, fallbacks: Sequence[Mapping[str, str]] = ()
+) -> tuple[Offer | None, list[FieldError]]:
+    """The offer that was asked for, or everything that is wrong with the request; its fallbacks are checked, too."""
     try:
-        offers = get_provider(provider).offers()
+        offers = accounts.provider_for(owner, provider).offers()
     except UnknownProvider:
         return None, [
             FieldError("gpu_config.provider", f"Choose a provider: {', '.join(provider_names())}.", "unknown")
         ]
+    except AuthError as error:
+        return None, [FieldError("gpu_config.provider", str(error), "no_account")]
     except ProviderError as error:
         return None, [FieldError("gpu_config.provider", f"{error} Try again in a minute.", "unavailable")]
+    offer, errors = _matching(offers, gpu_type, count, cloud, "gpu_config")
+    for index, one in enumerate(fallbacks):
+        field = f"gpu_config.fallbacks[{index}]"
+        errors += _matching(offers, one.get("type", ""), count, one.get("cloud", cloud), field)[1]
+    return offer, errors
+
+
+def _matching(
+    offers: Sequence[Offer], gpu_type: str, count: int, cloud: str, field: str
+) -> tuple[Offer | None, list[FieldError]]:
     matching = [o for o in offers if o.type == gpu_type or not gpu_type]
     if cloud:
         matching = [o for o in matching if o.cloud in ("", cloud)]
     if not matching:
         types = ", ".join(sorted({o.type for o in offers}))
-        return None, [FieldError("gpu_config.type", f"This provider has no such machine. It has: {types}.", "unknown")]
+        return None, [FieldError(f"{field}.type", f"This provider has no such machine. It has: {types}.", "unknown")]
     if not 1 <= count <= matching[0].max_count:
         return None, [
             FieldError("gpu_config.count", f"Ask for 1 to {matching[0].max_count} of this machine.", "invalid")

@@ -6,6 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -13,20 +14,20 @@ from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
-from pipeline import ingest, wake
+from pipeline import accounts, ingest, wake
 from pipeline.costs import meter
 from pipeline.decide import Decision, Look, decide
 from pipeline.leases import AFTER_MISTAKE, LeaseLost, claim, claim_due, fenced, looking_after, release
-from pipeline.models import Attempt, Job
-from pipeline.providers.base import Machine, MachineRef, Provider, ProviderError
-from pipeline.providers.registry import UnknownProvider, get_provider
+from pipeline.models import Attempt, EventType, Job
+from pipeline.providers.base import AuthError, Machine, MachineRef, MachineState, Provider, ProviderError
+from pipeline.providers.registry import UnknownProvider
 from pipeline.services import stopping, submission
 from pipeline.services.ending import close_attempt, end_job
 from pipeline.services.errors import Conflict
 from pipeline.services.facts import traits_of, view_of
 from pipeline.services.jobs import request_stop
 from pipeline.states import ATTEMPT_CLOSED, CONSEQUENCES, AttemptState, EndReason, JobStatus
-from pipeline.transitions import set_stage
+from pipeline.transitions import record_event, set_stage
 from training.contract import Outcome
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ _OBSERVED = (JobStatus.INITIALIZING, JobStatus.RUNNING, JobStatus.CANCELLING)
 
 
 def poll_due() -> int:
-    """Look after every live job that is due, with one look per provider. Return how many were looked at."""
+    """Look after every live job that is due, with one look per account. Return how many were looked at."""
     leases = claim_due(settings.STOKER_POLLS_PER_CYCLE, *_OBSERVED)
     _observe(leases)
     return len(leases)
@@ -51,7 +52,7 @@ def poll(job_id: UUID) -> None:
 
 
 def resync(job_ids: Iterable[UUID]) -> set[UUID]:
-    """Look at these jobs now, due or not, with one look per provider. Return the ids of those that were looked at.
+    """Look at these jobs now, due or not, with one look per account. Return the ids of those that were looked at.
 
     Left out are jobs without a machine, and those somebody is looking after at this moment.
     """
@@ -62,29 +63,39 @@ def resync(job_ids: Iterable[UUID]) -> set[UUID]:
 
 def _observe(leases: dict[UUID, UUID]) -> None:
     open_attempts = Attempt.objects.filter(job_id__in=leases).exclude(state__in=[s.value for s in ATTEMPT_CLOSED])
-    by_provider: defaultdict[str, list[Attempt]] = defaultdict(list)
-    for attempt in open_attempts.select_related("job"):
-        by_provider[attempt.provider].append(attempt)
-    for name, attempts in by_provider.items():
-        looks: dict[str, Machine] | None
+    by_account: defaultdict[tuple[str, UUID | None], list[Attempt]] = defaultdict(list)
+    for attempt in open_attempts.select_related("job", "credential"):
+        by_account[attempt.provider, attempt.credential_id].append(attempt)
+    for (name, _), attempts in by_account.items():
         try:
-            provider = get_provider(name)
-        except UnknownProvider as error:
-            logger.error("%s Its jobs wait until it is back.", error)
+            provider = accounts.provider_with(name, attempts[0].credential)
+        except (UnknownProvider, ProviderError) as error:
+            # Neither look nor order is possible without the account; nothing follows for its machines.
+            logger.error("%s Its jobs wait until that is mended.", error)
             for attempt in attempts:
                 release(attempt.job_id, leases[attempt.job_id], next_check_in=AFTER_MISTAKE)
             continue
-        try:
-            looks = dict(provider.observe([_ref(attempt) for attempt in attempts]))
-        except ProviderError as error:
-            logger.warning("provider %s could not be looked at: %s", name, error)
-            looks = None
+        looks = _look_at(provider, attempts)
         for attempt in attempts:
             look: Machine | Look = Look.FAILED if looks is None else looks.get(attempt.name, Look.ABSENT)
             _apply(provider, attempt, leases[attempt.job_id], look)
-    looked_at = {attempt.job_id for attempts in by_provider.values() for attempt in attempts}
+    looked_at = {attempt.job_id for attempts in by_account.values() for attempt in attempts}
     for job_id in leases.keys() - looked_at:
         stopping.without_machine(job_id, leases[job_id])
+
+
+def _look_at(provider: Provider, attempts: list[Attempt]) -> dict[str, Machine] | None:
+    """One look at one account; None when it did not work, which says nothing about any of its machines."""
+    credential = attempts[0].credential
+    try:
+        looks = dict(provider.observe([_ref(attempt) for attempt in attempts]))
+    except ProviderError as error:
+        logger.warning("provider %s could not be looked at: %s", provider.name, error)
+        if isinstance(error, AuthError):
+            accounts.refused(credential, error)
+        return None
+    accounts.works(credential)
+    return looks
 
 
 def _apply(provider: Provider, attempt: Attempt, lease: UUID, look: Machine | Look) -> None:
@@ -100,7 +111,7 @@ def _apply(provider: Provider, attempt: Attempt, lease: UUID, look: Machine | Lo
             decision = decide(view_of(job, attempt), look, now, traits_of(provider))
             _write(job, attempt, decision, look, now)
         if decision.create_again:
-            submission.go_on(job_id, lease, attempt)
+            submission.go_on(job_id, lease, attempt, provider)
         elif decision.send_stop:
             stopping.send_stop(provider, attempt, lease, force=decision.force)
         if decision.request_stop:
@@ -140,16 +151,44 @@ def _write(job: Job, attempt: Attempt, decision: Decision, look: Machine | Look,
             list_misses=F("list_misses") + 1, first_missed_at=Coalesce("first_missed_at", Now())
         )
     elif isinstance(look, Machine):
-        if attempt.list_misses:
-            Attempt.objects.filter(pk=attempt.pk).update(list_misses=0, first_missed_at=None)
+        _note(attempt, look)
         meter(attempt, now)
+    if decision.alert_stop:
+        _alert_stop(job, attempt)
     if decision.stage is not None:
         set_stage(job.pk, decision.stage, _STAGE_MESSAGES[decision.stage], attempt=attempt.n)
+
+
+def _note(attempt: Attempt, machine: Machine) -> None:
+    """Keep what a look teaches for good: that it was there, and when it was first seen to run or to have ended."""
+    fields: dict[str, Any] = {"list_misses": 0, "first_missed_at": None} if attempt.list_misses else {}
+    if machine.state is MachineState.RUNNING and attempt.running_seen_at is None:
+        fields["running_seen_at"] = Now()
+    if machine.state is MachineState.EXITED and attempt.exited_seen_at is None:
+        fields["exited_seen_at"] = Now()
+    if machine.gpu_type and machine.gpu_type != attempt.gpu_type:
+        fields["gpu_type"] = machine.gpu_type[:120]
+    if fields:
+        Attempt.objects.filter(pk=attempt.pk).update(**fields)
+
+
+def _alert_stop(job: Job, attempt: Attempt) -> None:
+    Attempt.objects.filter(pk=attempt.pk).update(stop_alerted_at=Now())
+    last = attempt.calls.filter(op="stop").exclude(detail="").first()
+    message = (
+        "The machine has been told to end for five minutes and is still there and billed. The order is repeated until "
+        f"it is gone. Machine: {attempt.external_id or attempt.name}."
+        + (f" The provider said: {last.detail}" if last else "")
+    )
+    record_event(job.pk, EventType.WARNING, message, level="error", data={"what": "still_billed"}, attempt=attempt.n)
 
 
 _STAGE_MESSAGES = {
     "contact_lost": "The training program has not called for five minutes.",
     "releasing": "The program has ended; waiting until its machine is gone.",
+    "still_billed": "Told to end, but the machine is still there and billed. The order is repeated until it is gone.",
+    "create_unknown": "The answer to the request for a machine was lost, and this provider cannot be searched. An "
+    "operator must say in the admin what became of it; nothing is asked for twice meanwhile.",
 }
 
 
@@ -171,4 +210,9 @@ def _stop_for_a_limit(job_id: UUID, reason: EndReason) -> None:
 
 
 def _ref(attempt: Attempt) -> MachineRef:
-    return MachineRef(attempt.name, attempt.external_id, after_step=attempt.reported_step)
+    return MachineRef(
+        attempt.name,
+        attempt.external_id,
+        after_step=attempt.reported_step,
+        stop_acknowledged=attempt.stop_acknowledged_at is not None,
+    )

@@ -9,13 +9,12 @@ from django.conf import settings
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
-from pipeline import wake
+from pipeline import accounts, wake
 from pipeline.decide import Look, decide
 from pipeline.leases import claim, claim_due, fenced, looking_after, release
 from pipeline.models import Attempt, CallOutcome, Job, ProviderCall
 from pipeline.models.jobs import Desired
 from pipeline.providers.base import MachineRef, Provider, ProviderError
-from pipeline.providers.registry import get_provider
 from pipeline.services.ending import end_job
 from pipeline.services.facts import open_attempt, traits_of, view_of
 from pipeline.states import AttemptState, EndReason, JobStatus
@@ -56,7 +55,7 @@ def _stop(job_id: UUID, lease: UUID) -> None:
             if attempt is None or job.desired != Desired.STOP:
                 order = None
             else:
-                provider = get_provider(attempt.provider)
+                provider = accounts.provider_of(attempt)
                 # The same rules as after a look that failed: when may a stop be ordered without having looked?
                 order = decide(view_of(job, attempt), Look.FAILED, timezone.now(), traits_of(provider))
         if attempt is None:
@@ -75,6 +74,7 @@ def send_stop(provider: Provider, attempt: Attempt, lease: UUID, *, force: bool)
     try:
         provider.stop(MachineRef(attempt.name, attempt.external_id), force=force)
         call.outcome = CallOutcome.OK
+        Attempt.objects.filter(pk=attempt.pk).update(stop_acknowledged_at=Coalesce("stop_acknowledged_at", Now()))
     except ProviderError as error:
         logger.warning("job %s: stop order failed, it will be repeated: %s", attempt.job_id, error)
         call.outcome, call.detail, call.http_status = CallOutcome.UNKNOWN, str(error), error.status

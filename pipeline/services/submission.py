@@ -7,24 +7,38 @@ a second call, but by looking (pipeline.decide).
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
+from django.utils import timezone
 
-from pipeline import wake
+from pipeline import accounts, runs, wake
+from pipeline.killpoints import killpoint
 from pipeline.leases import LeaseLost, claim, claim_due, fenced, looking_after, release
-from pipeline.models import Attempt, CallOutcome, EventType, Job, ProviderCall
-from pipeline.models.access import JOB_TOKEN_PREFIX, new_token, token_hash
+from pipeline.models import Attempt, CallOutcome, Credential, EventType, Job, ProviderCall
+from pipeline.models.access import BOOTSTRAP_TOKEN_PREFIX, JOB_TOKEN_PREFIX, new_token, token_hash
 from pipeline.models.jobs import Desired
-from pipeline.providers.base import AuthError, CreateRequest, Machine, MachineRef, NoCapacity, ProviderError, Refused
-from pipeline.providers.registry import get_provider
+from pipeline.providers.base import (
+    AuthError,
+    CreateRequest,
+    Machine,
+    MachineRef,
+    NoCapacity,
+    NoFunds,
+    Provider,
+    ProviderError,
+    Refused,
+)
+from pipeline.providers.registry import provider_class
 from pipeline.services.ending import close_attempt, end_job
 from pipeline.states import ATTEMPT_CLOSED, AttemptState, EndReason, JobStatus
 from pipeline.transitions import advance, record_event, set_stage
 from training import contract
 
 SLOT_WAIT_SECONDS = 5.0
+BOOTSTRAP_VALID = timedelta(minutes=30)
 
 
 def submit_due() -> int:
@@ -42,9 +56,9 @@ def submit(job_id: UUID) -> None:
         _submit(job_id, lease)
 
 
-def go_on(job_id: UUID, lease: UUID, attempt: Attempt) -> None:
-    """Finish the submission of an attempt whose provider was surely not asked before its worker died."""
-    _create(job_id, lease, attempt)
+def go_on(job_id: UUID, lease: UUID, attempt: Attempt, provider: Provider) -> None:
+    """Finish the submission of an attempt: its provider was surely not asked, or may be asked twice without harm."""
+    _create(job_id, lease, attempt, provider)
 
 
 def _submit(job_id: UUID, lease: UUID) -> None:
@@ -52,49 +66,69 @@ def _submit(job_id: UUID, lease: UUID) -> None:
         job = Job.objects.get(pk=job_id)
         if job.desired == Desired.STOP:
             wake.cancel(job_id)
-        elif get_provider(job.provider).free_slots() == 0:
+            return
+        try:
+            credential = accounts.credential_for(job.owner_id, job.provider)
+        except accounts.NoAccount as error:
+            _fail_before(job_id, lease, EndReason.PROVIDER_AUTH, str(error))
+            return
+        provider = accounts.provider_with(job.provider, credential)
+        if provider.free_slots() == 0:
             set_stage(job_id, "waiting_for_slot", "Waiting: every slot of this provider is taken.")
             release(job_id, lease, next_check_in=SLOT_WAIT_SECONDS)
             wake.submit(job_id, after=SLOT_WAIT_SECONDS)
         else:
-            _create(job_id, lease, _write_intent(job_id, lease))
+            _create(job_id, lease, _write_intent(job_id, lease, credential), provider)
 
 
-def _write_intent(job_id: UUID, lease: UUID) -> Attempt:
+def _fail_before(job_id: UUID, lease: UUID, reason: EndReason, sentence: str) -> None:
+    """End a job for which no machine can be asked for."""
+    with fenced(job_id, lease) as job:
+        advance(
+            job.pk, JobStatus.FAILED, sentence, stage="ended", level="error", reason=reason, error_message=sentence,
+            final_cost=job.current_cost,
+        )  # fmt: skip
+
+
+def _write_intent(job_id: UUID, lease: UUID, credential: Credential | None) -> Attempt:
     with fenced(job_id, lease) as job:
         if job.status != JobStatus.QUEUED or job.desired != Desired.RUN:
             raise LeaseLost(f"Job {job_id} is no longer waiting.")
         n = (job.attempts.order_by("-n").values_list("n", flat=True).first() or 0) + 1
         name = f"stoker-{settings.STOKER_INSTALLATION}-{job.pk.hex[:12]}-a{n}"
         attempt = Attempt.objects.create(
-            job=job, n=n, name=name, provider=job.provider, price_per_hour=job.price_per_hour
+            job=job,
+            n=n,
+            name=name,
+            provider=job.provider,
+            credential=credential,
+            price_per_hour=job.price_per_hour,
         )
         advance(job_id, JobStatus.INITIALIZING, f"Attempt {n}: asking for a machine.", stage="submitting", attempt=n)
     return attempt
 
 
-def _create(job_id: UUID, lease: UUID, attempt: Attempt) -> None:
-    provider = get_provider(attempt.provider)
-    ref = MachineRef(attempt.name)
-    found = provider.observe([ref]).get(attempt.name)
+def _create(job_id: UUID, lease: UUID, attempt: Attempt, provider: Provider) -> None:
+    found = provider.observe([MachineRef(attempt.name)]).get(attempt.name)
     if found is not None:
         adopt(job_id, lease, attempt, found)
         return
     with fenced(job_id, lease) as job:
-        token = new_token(JOB_TOKEN_PREFIX)
-        Attempt.objects.filter(pk=attempt.pk).update(token_hash=token_hash(token))
+        token = _new_token(attempt, provider)
         call = ProviderCall.objects.create(attempt=attempt, op="create")
         request = _request(job, attempt, token)
+    killpoint("create.before_call")
     try:
         machine = provider.create(request)
-    except (NoCapacity, Refused, AuthError) as error:
+        killpoint("create.after_call")
+    except (NoCapacity, Refused, AuthError, NoFunds) as error:
         _answered(call, CallOutcome.DEFINITE_NO, error)
         _refused(job_id, lease, attempt, error)
     except Exception as error:  # noqa: BLE001
         # Whatever it was, the machine may exist now: from here on only looking helps.
         _answered(call, CallOutcome.UNKNOWN, error)
         with fenced(job_id, lease):
-            Attempt.objects.filter(pk=attempt.pk).update(create_unknown_since=Now())
+            Attempt.objects.filter(pk=attempt.pk).update(create_unknown_since=Coalesce("create_unknown_since", Now()))
             record_event(
                 job_id,
                 EventType.WARNING,
@@ -120,9 +154,10 @@ def adopt(job_id: UUID, lease: UUID, attempt: Attempt, machine: Machine) -> None
             .update(
                 state=AttemptState.LIVE,
                 external_id=machine.external_id,
+                gpu_type=machine.gpu_type[:120],
                 price_per_hour=price,
-                machine_seen_at=Now(),
-                metered_until=Now(),
+                machine_seen_at=Coalesce("machine_seen_at", Now()),
+                metered_until=_billed_since(attempt, machine),
                 create_unknown_since=None,
                 list_misses=0,
                 first_missed_at=None,
@@ -138,9 +173,30 @@ def adopt(job_id: UUID, lease: UUID, attempt: Attempt, machine: Machine) -> None
             )
             if job.status == JobStatus.INITIALIZING:
                 set_stage(job_id, "provisioning", "The machine is starting.", attempt=attempt.n)
-    poll_in = get_provider(attempt.provider).poll_seconds
+    poll_in = provider_class(attempt.provider).poll_seconds
     release(job_id, lease, next_check_in=poll_in)
     wake.poll(job_id, after=poll_in)
+
+
+def _billed_since(attempt: Attempt, machine: Machine) -> datetime:
+    """From when its time is counted: from the first moment the provider may bill it, as far as we can know."""
+    if machine.created_at is None:
+        return timezone.now()
+    # A provider's clock may be off: what it says counts only where it lies between our request and now.
+    return min(max(machine.created_at, attempt.created_at), timezone.now())
+
+
+def _new_token(attempt: Attempt, provider: Provider) -> str:
+    """The token the machine is born with: for the whole run, or where others could read it, for one exchange."""
+    if provider.environment_is_public:
+        token = new_token(BOOTSTRAP_TOKEN_PREFIX)
+        Attempt.objects.filter(pk=attempt.pk).update(
+            bootstrap_hash=token_hash(token), bootstrap_until=Now() + BOOTSTRAP_VALID, bootstrap_nonce=""
+        )
+    else:
+        token = new_token(JOB_TOKEN_PREFIX)
+        Attempt.objects.filter(pk=attempt.pk).update(token_hash=token_hash(token))
+    return token
 
 
 def _request(job: Job, attempt: Attempt, token: str) -> CreateRequest:
@@ -155,12 +211,14 @@ def _request(job: Job, attempt: Attempt, token: str) -> CreateRequest:
             contract.ENV_JOB_TOKEN: token,
             contract.ENV_METRICS_API_URL: api,
         },
-        max_seconds=job.max_duration,
+        max_seconds=runs.seconds_left(job, attempt),
         base_model=job.base_model,
         hyperparameters=job.hyperparameters,
         dataset_rows=job.dataset.total_training_pairs or 0,
+        dataset_url=runs.dataset_link(job.dataset).url,
         callback_url=f"{api}/{job.pk}/metrics",
         seed=int(job.pk.hex[:8], 16),
+        fallbacks=[(one["type"], one.get("cloud", "")) for one in job.gpu_fallbacks],
     )
 
 
@@ -175,12 +233,19 @@ def _answered(call: ProviderCall, outcome: CallOutcome, error: Exception | None)
 
 
 def _refused(job_id: UUID, lease: UUID, attempt: Attempt, error: ProviderError) -> None:
-    reason = {NoCapacity: EndReason.NO_CAPACITY, AuthError: EndReason.PROVIDER_AUTH}.get(
-        type(error), EndReason.PROVIDER_ERROR
-    )
+    reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), EndReason.PROVIDER_ERROR)
+    if isinstance(error, AuthError):
+        accounts.refused(attempt.credential, error)
     with fenced(job_id, lease) as job:
         close_attempt(
             attempt, reason, f"The provider refused: {error}"[:300], never_created=True, error_message=str(error)
         )
         # A plain refusal will be repeated word for word, so only a lack of capacity is worth another try.
         end_job(job, attempt, reason, may_retry=isinstance(error, NoCapacity), retry_after=error.retry_after)
+
+
+_REASONS = (
+    (NoCapacity, EndReason.NO_CAPACITY),
+    (AuthError, EndReason.PROVIDER_AUTH),
+    (NoFunds, EndReason.NO_FUNDS),
+)

@@ -90,7 +90,7 @@ def events(request: HttpRequest, attempt: Attempt) -> dict[str, Any]:
     if len(lines) > MAX_BATCH_EVENTS:
         raise Problem(413, "too_many", f"Send at most {MAX_BATCH_EVENTS} event lines in one request.")
     receipt = ingest.record_events(attempt.pk, lines)
-    return {"acked": receipt.acked, "stop": _stop(receipt.stop), "save": False}
+    return {"acked": receipt.acked, "stop": _stop(receipt.stop), "save": receipt.save}
 
 
 @_wire("POST")

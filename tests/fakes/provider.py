@@ -12,6 +12,7 @@ from typing import ClassVar
 from django.utils import timezone
 
 from pipeline.providers.base import (
+    Account,
     CreateRequest,
     Machine,
     MachineRef,
@@ -62,8 +63,19 @@ class ScriptedProvider:
     stop_is_graceful: ClassVar[bool] = True
     has_slots: ClassVar[bool] = False
     poll_seconds: ClassVar[float] = 5.0
+    provision_seconds: ClassVar[int] = 900
     contact_seconds: ClassVar[int] = 600
+    needs_account: ClassVar[bool] = False
+    finds_by_name: ClassVar[bool] = True
+    environment_is_public: ClassVar[bool] = False
     world: ClassVar[World] = World()
+
+    def __init__(self, account: Account | None = None) -> None:
+        """The installation's own: there is no account."""
+
+    @property
+    def create_is_idempotent(self) -> bool:
+        return True
 
     def offers(self) -> Sequence[Offer]:
         return [

@@ -21,6 +21,9 @@ traits = st.builds(
     stop_is_graceful=st.booleans(),
     poll_seconds=st.sampled_from([1.0, 5.0, 30.0]),
     contact_seconds=st.sampled_from([60, 600]),
+    provision_seconds=st.sampled_from([60, 900]),
+    finds_by_name=st.booleans(),
+    create_is_idempotent=st.booleans(),
 )
 
 
@@ -40,12 +43,15 @@ def views(draw: st.DrawFn) -> View:
         create_called=create_called,
         first_missed_at=draw(past),
         machine_seen_at=draw(past),
+        running_seen_at=draw(past),
+        exited_seen_at=draw(past),
         first_contact_at=draw(past),
         last_seen_at=draw(past),
         outcome=outcome,
         outcome_reason=draw(st.sampled_from(["", *EndReason.values])) if outcome else "",
         outcome_at=draw(moment) if outcome else None,
         max_duration=timedelta(seconds=draw(st.integers(60, 86400))),
+        stop_alerted=draw(st.booleans()),
     )
 
 
@@ -113,8 +119,13 @@ def test_absence_needs_two_looks_and_a_lost_answer_the_quarantine(view: View, ki
 
 
 @given(views(), traits)
-def test_a_second_create_is_only_for_an_attempt_whose_provider_was_never_asked(view: View, kind: Traits) -> None:
+def test_a_second_create_is_only_for_a_provider_never_asked_or_one_that_may_be_asked_twice(
+    view: View, kind: Traits
+) -> None:
     for look in Look:
         if decide(view, look, NOW, kind).create_again:
-            assert not view.create_called
-            assert not view.wants_stop
+            if view.create_called:
+                assert kind.create_is_idempotent
+                assert not kind.finds_by_name
+            else:
+                assert not view.wants_stop

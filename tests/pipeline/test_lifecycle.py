@@ -172,7 +172,7 @@ def test_a_worker_that_died_before_the_call_is_healed_with_the_same_attempt(worl
     job = make_job(make_user(), start=True)
     lease = submission.claim(job.pk, JobStatus.QUEUED)
     assert lease is not None
-    attempt = submission._write_intent(job.pk, lease)
+    attempt = submission._write_intent(job.pk, lease, None)
     Job.objects.filter(pk=job.pk).update(lease_until=Now() - timedelta(seconds=1))
     look(job)
     attempt.refresh_from_db()
@@ -184,7 +184,7 @@ def test_a_worker_that_died_after_the_call_is_healed_by_adoption(world: World) -
     job = make_job(make_user(), start=True)
     lease = submission.claim(job.pk, JobStatus.QUEUED)
     assert lease is not None
-    attempt = submission._write_intent(job.pk, lease)
+    attempt = submission._write_intent(job.pk, lease, None)
     ProviderCall.objects.create(attempt=attempt, op="create")
     ScriptedProvider().create(CreateRequest(attempt.name, "box", 1, "", {}, 60))
     Job.objects.filter(pk=job.pk).update(lease_until=Now() - timedelta(seconds=1))

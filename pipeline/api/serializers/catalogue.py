@@ -57,6 +57,7 @@ class OfferSerializer(serializers.Serializer):
     available = serializers.IntegerField(allow_null=True, help_text="Units free now; null: the provider does not tell.")
     max_count = serializers.IntegerField()
     cloud = serializers.CharField()
+    stock = serializers.CharField(help_text="none, low, medium or high; blank: the provider does not tell.")
     note = serializers.CharField()
 
 
@@ -66,4 +67,5 @@ class ProviderSerializer(serializers.Serializer):
     simulated = serializers.BooleanField(help_text="Nothing is really trained.")
     available = serializers.BooleanField()
     problem = serializers.CharField(help_text="A sentence when its offers cannot be had now, else blank.")
+    needs_account = serializers.BooleanField(help_text="A credential of yours opens it; see /api/credentials/.")
     offers = OfferSerializer(many=True)

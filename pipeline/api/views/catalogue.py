@@ -1,4 +1,4 @@
-"""What there is to choose from when a job is made. The same for everybody who is signed in."""
+"""What there is to choose from when a job is made: the same for everybody, but for the accounts a person has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
-from pipeline import catalogue
+from pipeline import accounts, catalogue
 from pipeline.api.serializers.catalogue import (
     BaseModelSerializer,
     HyperparameterSerializer,
@@ -19,7 +19,7 @@ from pipeline.api.serializers.catalogue import (
 )
 from pipeline.models import Preset
 from pipeline.providers.base import ProviderError
-from pipeline.providers.registry import get_provider, provider_names
+from pipeline.providers.registry import provider_class, provider_names
 from training.hyperparameters import FIELDS
 
 
@@ -59,13 +59,13 @@ class ProvidersView(APIView):
         responses=ProviderSerializer(many=True),
     )
     def get(self, request: Request) -> Response:
-        return Response(ProviderSerializer([_shown(name) for name in provider_names()], many=True).data)
+        return Response(ProviderSerializer([_shown(name, request.user) for name in provider_names()], many=True).data)
 
 
-def _shown(name: str) -> dict[str, Any]:
-    provider = get_provider(name)
+def _shown(name: str, user: Any) -> dict[str, Any]:
+    provider = provider_class(name)
     try:
-        offers, problem = list(provider.offers()), ""
+        offers, problem = list(accounts.provider_for(user, name).offers()), ""
     except ProviderError as error:
         offers, problem = [], str(error)
     return {
@@ -75,4 +75,5 @@ def _shown(name: str) -> dict[str, Any]:
         "available": not problem,
         "problem": problem,
         "offers": offers,
+        "needs_account": provider.needs_account,
     }

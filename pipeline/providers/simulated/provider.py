@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from django.conf import settings
 
 from pipeline.providers.base import (
+    Account,
     CreateRequest,
     Machine,
     MachineRef,
@@ -48,7 +49,18 @@ class SimulatedProvider:
     stop_is_graceful: ClassVar[bool] = True
     has_slots: ClassVar[bool] = False
     poll_seconds: ClassVar[float] = 2.0
+    provision_seconds: ClassVar[int] = 900
     contact_seconds: ClassVar[int] = 60
+    needs_account: ClassVar[bool] = False
+    finds_by_name: ClassVar[bool] = True
+    environment_is_public: ClassVar[bool] = False
+
+    def __init__(self, account: Account | None = None) -> None:
+        """The installation's own: there is no account."""
+
+    @property
+    def create_is_idempotent(self) -> bool:
+        return True
 
     def offers(self) -> Sequence[Offer]:
         return [
