@@ -60,7 +60,9 @@ def test_providers_show_their_offers(owner):
 
 
 class Broken:
-    name, label, simulated = "broken", "Broken", False
+    name, label, simulated, needs_account = "broken", "Broken", False, False
+
+    def __init__(self, account: object = None) -> None: ...
 
     def offers(self):
         raise Unavailable("The broken provider does not answer.")
