@@ -1,7 +1,7 @@
 """The tables of the job core. One file a subject; import from here."""
 
 from pipeline.models.access import ApiToken
-from pipeline.models.accounts import Credential, MachineSighting
+from pipeline.models.accounts import AccountLook, Credential, MachineSighting
 from pipeline.models.artifacts import Artifact, ArtifactKind, ArtifactState
 from pipeline.models.attempts import Attempt, CallOutcome, ProviderCall
 from pipeline.models.jobs import Job
@@ -11,6 +11,7 @@ from pipeline.models.presets import Preset
 from pipeline.models.telemetry import EventType, JobEvent, LogLine, MetricPoint, Sample
 
 __all__ = [
+    "AccountLook",
     "ApiToken",
     "Artifact",
     "ArtifactKind",

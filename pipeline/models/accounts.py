@@ -57,8 +57,9 @@ class MachineSighting(models.Model):
     """One machine at a provider that bears our prefix, as the sweep saw it. What is not gone may be burning money."""
 
     class Verdict(models.TextChoices):
-        OWNED = "owned", "Belongs to a live attempt"
+        OWNED = "owned", "Belongs to an attempt"
         ORPHAN = "orphan", "Belongs to nobody"
+        STRANGE = "strange", "Bears our prefix, but no name we give"  # shown, never ended by itself
 
     id = models.BigAutoField(primary_key=True)
     provider = models.CharField(max_length=32)
@@ -90,7 +91,9 @@ class MachineSighting(models.Model):
             models.UniqueConstraint(
                 fields=["provider", "credential", "external_id"], nulls_distinct=False, name="sighting_once_per_machine"
             ),
-            models.CheckConstraint(condition=Q(verdict__in=["owned", "orphan"]), name="sighting_verdict_known"),
+            models.CheckConstraint(
+                condition=Q(verdict__in=["owned", "orphan", "strange"]), name="sighting_verdict_known"
+            ),
         ]
         indexes = [
             models.Index(fields=["provider", "credential"], condition=LIVE_SIGHTING, name="sighting_live"),
@@ -98,3 +101,31 @@ class MachineSighting(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class AccountLook(models.Model):
+    """The last look of the sweep at an account: whether it worked, and who is looking now."""
+
+    id = models.BigAutoField(primary_key=True)
+    provider = models.CharField(max_length=32)
+    credential = models.ForeignKey(
+        Credential, on_delete=models.CASCADE, null=True, blank=True, related_name="looks",
+        help_text="Blank where the provider has one account, the installation's.",
+    )  # fmt: skip
+    tried_at = models.DateTimeField(null=True, blank=True)
+    worked_at = models.DateTimeField(null=True, blank=True, help_text="Start of the last look that worked.")
+    problem = models.CharField(max_length=300, blank=True, help_text="Why the last look did not work.")
+    held_back = models.CharField(max_length=300, blank=True, help_text="Why nothing is ended here for now.")
+    claim_token = models.UUIDField(null=True, blank=True, editable=False)
+    claimed_until = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["provider", "id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["provider", "credential"], nulls_distinct=False, name="look_once_per_account"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.provider} ({self.credential})" if self.credential_id else self.provider
