@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -16,12 +16,13 @@ from uuid import UUID
 
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import transaction
-from django.db.models import Case, F, Q, When
+from django.db.models import Case, Exists, F, OuterRef, Q, When
 from django.db.models.functions import Least, Now
 
-from pipeline.models import Job
+from pipeline.models import Attempt, Job
 from pipeline.providers.base import ProviderError
-from pipeline.states import ACTIVE, JobStatus
+from pipeline.querysets import JobQuerySet
+from pipeline.states import ACTIVE, ATTEMPT_CLOSED, JobStatus
 
 logger = logging.getLogger(__name__)
 
@@ -43,10 +44,23 @@ def claim(job_id: UUID, *statuses: JobStatus) -> UUID | None:
     return token if taken else None
 
 
-def claim_due(limit: int, *statuses: JobStatus, wanting_stop: bool | None = None) -> dict[UUID, UUID]:
-    """Take the leases of up to `limit` due jobs, as job id -> token. Rows another process is claiming are skipped."""
+def claim_due(
+    limit: int,
+    *statuses: JobStatus,
+    wanting_stop: bool | None = None,
+    within: timedelta = timedelta(0),
+    account: tuple[str, UUID | None] | None = None,
+) -> dict[UUID, UUID]:
+    """Take the leases of up to `limit` due jobs, as job id -> token. Rows another process is claiming are skipped.
+
+    `within` takes those that are due so soon, too; with a negative one, only those overdue for so long. `account`, a
+    provider and a credential, narrows to jobs with a machine there.
+    """
     with transaction.atomic():
-        rows = Job.objects.filter(_free(), status__in=statuses, next_check_at__lte=Now())
+        rows = Job.objects.filter(_free(), status__in=statuses, next_check_at__lte=Now() + within)
+        if account is not None:
+            there = Attempt.objects.filter(job=OuterRef("pk"), provider=account[0], credential=account[1])
+            rows = rows.filter(Exists(there.exclude(state__in=[state.value for state in ATTEMPT_CLOSED])))
         if wanting_stop is not None:
             rows = rows.filter(desired="stop" if wanting_stop else "run")
         ids = list(
@@ -94,6 +108,15 @@ def release(job_id: UUID, token: UUID, *, next_check_in: float | None = None) ->
 
     A time that somebody wrote since the claim stays when it is sooner: they know of something the holder does not.
     """
+    _release(Job.objects.filter(pk=job_id, lease_token=token), next_check_in)
+
+
+def release_all(job_ids: Iterable[UUID], tokens: Iterable[UUID], *, next_check_in: float) -> None:
+    """Like `release`, for many jobs in one statement; those of them whose lease was taken over are left alone."""
+    _release(Job.objects.filter(pk__in=list(job_ids), lease_token__in=set(tokens)), next_check_in)
+
+
+def _release(jobs: JobQuerySet, next_check_in: float | None) -> None:
     fields: dict[str, Any] = {"lease_token": None, "lease_until": None}
     if next_check_in is not None:
         planned = Now() + timedelta(seconds=next_check_in)
@@ -102,7 +125,7 @@ def release(job_id: UUID, token: UUID, *, next_check_in: float | None = None) ->
             When(next_check_at__gt=F("lease_until") - LEASE, then=Least("next_check_at", planned)),
             default=planned,
         )
-    Job.objects.filter(pk=job_id, lease_token=token).update(**fields)
+    jobs.update(**fields)
 
 
 def _free() -> Q:
