@@ -57,7 +57,7 @@ class View:
     stop_sent_at: datetime | None
     attempt_created_at: datetime
     create_unknown_since: datetime | None
-    create_called: bool  # a create call was written down: the provider may have been asked
+    create_called: bool  # a create call was written down that was not surely in vain: something may exist
     first_missed_at: datetime | None
     machine_seen_at: datetime | None
     running_seen_at: datetime | None
@@ -194,7 +194,7 @@ def _alive(view: View, machine: Machine, now: datetime, traits: Traits) -> Decis
     if view.wants_stop:
         send = _may_stop_now(view, now, traits)
         return Decision(next_in=_stop_again_in(view, now) if send else 2.0, send_stop=send)
-    started = view.first_contact_at if traits.runs_program else view.machine_seen_at
+    started = view.first_contact_at if traits.runs_program else view.running_seen_at  # not while it waits in a queue
     if started and now - started > view.max_duration + (STOP_GRACE if traits.runs_program else timedelta(0)):
         return Decision(next_in=0, request_stop=EndReason.DEADLINE_EXCEEDED)
     seen = view.machine_seen_at or view.attempt_created_at

@@ -233,3 +233,7 @@ class NoFunds(ProviderError):
 
 class Unavailable(ProviderError):
     """No usable answer: timeout, broken connection, 5xx, nonsense. Nothing may be concluded from it."""
+
+
+class NotSent(Unavailable):
+    """No connection came about, so a `create` surely asked for nothing and may be made again."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from django.db.models import QuerySet
+
 from pipeline.decide import Traits, View
-from pipeline.models import Attempt, Job
+from pipeline.models import Attempt, CallOutcome, Job, ProviderCall
 from pipeline.models.jobs import Desired
 from pipeline.providers.base import Provider
 from pipeline.states import ATTEMPT_CLOSED, AttemptState
@@ -24,7 +26,7 @@ def view_of(job: Job, attempt: Attempt) -> View:
         stop_sent_at=attempt.stop_sent_at,
         attempt_created_at=attempt.created_at,
         create_unknown_since=attempt.create_unknown_since,
-        create_called=attempt.calls.filter(op="create").exists(),
+        create_called=made_calls(attempt.calls.all()).exists(),
         first_missed_at=attempt.first_missed_at,
         machine_seen_at=attempt.machine_seen_at,
         running_seen_at=attempt.running_seen_at,
@@ -37,6 +39,11 @@ def view_of(job: Job, attempt: Attempt) -> View:
         max_duration=time_left(job, attempt),
         stop_alerted=attempt.stop_alerted_at is not None,
     )
+
+
+def made_calls(calls: QuerySet[ProviderCall]) -> QuerySet[ProviderCall]:
+    """Those of `calls` that asked for a machine and may have made one."""
+    return calls.filter(op="create").exclude(outcome=CallOutcome.DEFINITE_NO)
 
 
 def time_left(job: Job, attempt: Attempt) -> timedelta:

@@ -156,7 +156,10 @@ def _write(job: Job, attempt: Attempt, decision: Decision, look: Machine | Look,
     if decision.alert_stop:
         _alert_stop(job, attempt)
     if decision.stage is not None:
-        set_stage(job.pk, decision.stage, _STAGE_MESSAGES[decision.stage], attempt=attempt.n)
+        message = _STAGE_MESSAGES[decision.stage]
+        # Where a person must act, the page says so in full.
+        detail = message if decision.stage == "create_unknown" else ""
+        set_stage(job.pk, decision.stage, message, detail=detail, attempt=attempt.n)
 
 
 def _note(attempt: Attempt, machine: Machine) -> None:

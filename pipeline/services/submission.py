@@ -27,17 +27,20 @@ from pipeline.providers.base import (
     MachineRef,
     NoCapacity,
     NoFunds,
+    NotSent,
     Provider,
     ProviderError,
     Refused,
 )
 from pipeline.providers.registry import provider_class
 from pipeline.services.ending import close_attempt, end_job
+from pipeline.services.facts import made_calls
 from pipeline.states import ATTEMPT_CLOSED, AttemptState, EndReason, JobStatus
 from pipeline.transitions import advance, record_event, set_stage
 from training import contract
 
 SLOT_WAIT_SECONDS = 5.0
+NOT_REACHED_SECONDS = 15.0
 BOOTSTRAP_VALID = timedelta(minutes=30)
 
 
@@ -114,6 +117,7 @@ def _create(job_id: UUID, lease: UUID, attempt: Attempt, provider: Provider) -> 
         adopt(job_id, lease, attempt, found)
         return
     with fenced(job_id, lease) as job:
+        unsettled = made_calls(attempt.calls.all()).exists()
         token = _new_token(attempt, provider)
         call = ProviderCall.objects.create(attempt=attempt, op="create")
         request = _request(job, attempt, token)
@@ -121,26 +125,40 @@ def _create(job_id: UUID, lease: UUID, attempt: Attempt, provider: Provider) -> 
     try:
         machine = provider.create(request)
         killpoint("create.after_call")
-    except (NoCapacity, Refused, AuthError, NoFunds) as error:
+    except (NoCapacity, Refused, AuthError, NoFunds, NotSent) as error:
         _answered(call, CallOutcome.DEFINITE_NO, error)
-        _refused(job_id, lease, attempt, error)
+        if unsettled:
+            # This call made nothing; what became of an earlier one is still not known.
+            _unclear(job_id, lease, attempt, f"The same request again was refused: {error}", next_check_in=30.0)
+        elif isinstance(error, NotSent):
+            _not_reached(job_id, lease, attempt, error)
+        else:
+            _refused(job_id, lease, attempt, error)
     except Exception as error:  # noqa: BLE001
-        # Whatever it was, the machine may exist now: from here on only looking helps.
+        # Whatever it was, the machine may exist now.
         _answered(call, CallOutcome.UNKNOWN, error)
-        with fenced(job_id, lease):
-            Attempt.objects.filter(pk=attempt.pk).update(create_unknown_since=Coalesce("create_unknown_since", Now()))
-            record_event(
-                job_id,
-                EventType.WARNING,
-                f"The provider's answer was not understood: {error}",
-                level="warning",
-                attempt=attempt.n,
-            )
-        release(job_id, lease, next_check_in=5.0)
-        wake.poll(job_id, after=5.0)
+        message = f"The provider's answer was not understood: {error}"
+        _unclear(job_id, lease, attempt, message, next_check_in=30.0 if unsettled else 5.0)
     else:
         _answered(call, CallOutcome.OK, None)
         adopt(job_id, lease, attempt, machine)
+
+
+def _unclear(job_id: UUID, lease: UUID, attempt: Attempt, message: str, *, next_check_in: float) -> None:
+    """Nobody knows whether a machine exists: from here on only looking helps, or the same request again."""
+    with fenced(job_id, lease) as job:
+        Attempt.objects.filter(pk=attempt.pk).update(create_unknown_since=Coalesce("create_unknown_since", Now()))
+        if not job.events.filter(attempt=attempt.n, message=message).exists():
+            record_event(job_id, EventType.WARNING, message, level="warning", attempt=attempt.n)
+    release(job_id, lease, next_check_in=next_check_in)
+    wake.poll(job_id, after=next_check_in)
+
+
+def _not_reached(job_id: UUID, lease: UUID, attempt: Attempt, error: ProviderError) -> None:
+    """Nothing was asked for: the same attempt asks again (pipeline.decide), until somebody cancels it."""
+    set_stage(job_id, "submitting", f"Trying again: {error}", detail=str(error), attempt=attempt.n)
+    release(job_id, lease, next_check_in=NOT_REACHED_SECONDS)
+    wake.poll(job_id, after=NOT_REACHED_SECONDS)
 
 
 def adopt(job_id: UUID, lease: UUID, attempt: Attempt, machine: Machine) -> None:
