@@ -8,7 +8,7 @@ from celery import shared_task
 from django.db.models.functions import Now
 
 from pipeline.models import ProcessBeat
-from pipeline.services import observation, stopping, submission
+from pipeline.services import observation, stopping, submission, sweeping
 
 
 @shared_task
@@ -39,6 +39,11 @@ def cancel_job(job_id: str) -> None:
 @shared_task
 def cancel_due() -> int:
     return stopping.stop_due()
+
+
+@shared_task
+def sweep_due() -> int:
+    return sweeping.sweep_due()
 
 
 @shared_task

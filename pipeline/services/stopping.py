@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
@@ -11,6 +12,7 @@ from django.utils import timezone
 
 from pipeline import accounts, wake
 from pipeline.decide import Look, decide
+from pipeline.killpoints import killpoint
 from pipeline.leases import claim, claim_due, fenced, looking_after, release
 from pipeline.models import Attempt, CallOutcome, Job, ProviderCall
 from pipeline.models.jobs import Desired
@@ -22,7 +24,7 @@ from pipeline.states import AttemptState, EndReason, JobStatus
 logger = logging.getLogger(__name__)
 
 
-def stop_due() -> int:
+def stop_due(overdue: timedelta = timedelta(0)) -> int:
     """Look after the jobs that want to stop and are due. Return how many."""
     leases = claim_due(
         settings.STOKER_POLLS_PER_CYCLE,
@@ -31,6 +33,7 @@ def stop_due() -> int:
         JobStatus.RUNNING,
         JobStatus.CANCELLING,
         wanting_stop=True,
+        within=-overdue,
     )
     for job_id, lease in leases.items():
         _stop(job_id, lease)
@@ -73,6 +76,7 @@ def send_stop(provider: Provider, attempt: Attempt, lease: UUID, *, force: bool)
         Attempt.objects.filter(pk=attempt.pk).update(stop_sent_at=Coalesce("stop_sent_at", Now()))
     try:
         provider.stop(MachineRef(attempt.name, attempt.external_id), force=force)
+        killpoint("stop.after_call")
         call.outcome = CallOutcome.OK
         Attempt.objects.filter(pk=attempt.pk).update(stop_acknowledged_at=Coalesce("stop_acknowledged_at", Now()))
     except ProviderError as error:
