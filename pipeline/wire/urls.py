@@ -5,6 +5,7 @@ from pipeline.wire import views
 # Under /api/training/. See docs/lifecycle.md for the conversation these make up.
 urlpatterns = [
     path("program", views.program, name="training-program"),
+    path("jobs/<uuid:job_id>/bootstrap", views.exchange, name="training-bootstrap"),
     path("jobs/<uuid:job_id>/spec", views.spec, name="training-spec"),
     path("jobs/<uuid:job_id>/metrics", views.metrics, name="training-metrics"),
     path("jobs/<uuid:job_id>/events", views.events, name="training-events"),

@@ -14,7 +14,7 @@ from django.db import DatabaseError
 from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotModified, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from pipeline import ingest, runs
+from pipeline import bootstrap, ingest, runs
 from pipeline.models import Attempt
 from pipeline.models.access import token_hash
 from pipeline.services.errors import Conflict, InvalidInput
@@ -34,7 +34,9 @@ def program(request: HttpRequest) -> HttpResponseBase:
     return FileResponse(path.open("rb"), as_attachment=True, filename="training.pyz", headers={"ETag": etag})
 
 
-def _wire(method: str) -> Callable[[Callable[..., dict[str, Any]]], Callable[..., HttpResponse]]:
+def _wire(
+    method: str, *, token_field: str = "token_hash"
+) -> Callable[[Callable[..., dict[str, Any]]], Callable[..., HttpResponse]]:
     """Wrap a view of a job: checks method and token, hands over the attempt, turns problems into problem+json."""
 
     def decorate(view: Callable[..., dict[str, Any]]) -> Callable[..., HttpResponse]:
@@ -44,9 +46,9 @@ def _wire(method: str) -> Callable[[Callable[..., dict[str, Any]]], Callable[...
             try:
                 if request.method != method:
                     raise Problem(405, "method", f"Use {method} here.")
-                status, answer = 200, view(request, _authenticate(request, job_id), **kwargs)
+                status, answer = 200, view(request, _authenticate(request, job_id, token_field), **kwargs)
                 status = answer.pop("_status", status)
-                return JsonResponse(answer, status=status)
+                return JsonResponse(answer, status=status, headers={"Cache-Control": "no-store"})
             except Problem as problem:
                 return _problem(problem)
             except ingest.AttemptOver:
@@ -54,6 +56,8 @@ def _wire(method: str) -> Callable[[Callable[..., dict[str, Any]]], Callable[...
             except InvalidInput as error:
                 errors = [asdict(one) for one in error.errors[:100]]
                 return _problem(Problem(422, error.code, "Nothing in this request could be stored.", errors=errors))
+            except bootstrap.Expired as error:
+                return _problem(Problem(410, error.code, str(error)))
             except Conflict as error:
                 return _problem(Problem(409, error.code, str(error), **getattr(error, "extra", {})))
             except DatabaseError:
@@ -63,6 +67,11 @@ def _wire(method: str) -> Callable[[Callable[..., dict[str, Any]]], Callable[...
         return wrapped
 
     return decorate
+
+
+@_wire("POST", token_field="bootstrap_hash")
+def exchange(request: HttpRequest, attempt: Attempt) -> dict[str, Any]:
+    return bootstrap.exchange(attempt.pk, read_json(request)).to_json()
 
 
 @_wire("GET")
@@ -110,12 +119,12 @@ def finish(request: HttpRequest, attempt: Attempt) -> dict[str, Any]:
     return {"acked": runs.finish(attempt, read_json(request))}
 
 
-def _authenticate(request: HttpRequest, job_id: UUID) -> Attempt:
+def _authenticate(request: HttpRequest, job_id: UUID, token_field: str) -> Attempt:
     """The attempt whose token was sent: 401 for no or a wrong token, 404 for another job's, 410 when it is over."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Problem(401, "no_token", "Send the job token as “Authorization: Bearer <token>”.")
-    attempt = Attempt.objects.filter(token_hash=token_hash(token.strip())).first()
+    attempt = Attempt.objects.filter(**{token_field: token_hash(token.strip())}).first()
     if attempt is None:
         raise Problem(401, "wrong_token", "This job token is not known.")
     if attempt.job_id != job_id:
