@@ -75,7 +75,13 @@ class Env:
 
     def url(self, name: str, default: str, *, schemes: tuple[str, ...] = ("http", "https")) -> str:
         """An address without a slash at its end."""
-        value = self.text(name, default)
+        return self._address(name, self.text(name, default), schemes)
+
+    def urls(self, name: str) -> list[str]:
+        """Web addresses parted by commas."""
+        return [self._address(name, value, ("http", "https")) for value in self.names_list(name)]
+
+    def _address(self, name: str, value: str, schemes: tuple[str, ...]) -> str:
         try:
             parts = urlsplit(value)
             parts.port  # noqa: B018 - reading it checks it
