@@ -30,6 +30,8 @@ class World:
     requests: dict[str, CreateRequest] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)  # (operation, name)
     hidden: set[str] = field(default_factory=set)  # exist, but looks do not show them
+    strays: list[Machine] = field(default_factory=list)  # exist beside `machines`: duplicates, names nobody gave
+    list_error: Exception | None = None
     slots: int | None = None
     on_create: Callable[[CreateRequest], None] | None = None  # raise here: nothing is made
     after_create: Callable[[CreateRequest], None] | None = None  # raise here: made, but the answer is lost
@@ -50,9 +52,15 @@ class World:
     def count(self, operation: str) -> int:
         return sum(1 for op, _ in self.calls if op == operation)
 
+    def stray(self, name: str, external_id: str, **fields: object) -> Machine:
+        """Another machine of that name, which no call of ours made."""
+        machine = Machine(name, external_id, MachineState.RUNNING, timezone.now(), Decimal("3.60"))
+        self.strays.append(replace(machine, **fields))  # type: ignore[arg-type]
+        return self.strays[-1]
+
     @property
     def alive(self) -> list[Machine]:
-        return [m for m in self.machines.values() if m.state is not MachineState.GONE]
+        return [m for m in [*self.machines.values(), *self.strays] if m.state is not MachineState.GONE]
 
 
 class ScriptedProvider:
@@ -113,8 +121,14 @@ class ScriptedProvider:
         self.world.calls.append(("force" if force else "stop", ref.name))
         if self.world.stop_error:
             raise self.world.stop_error
+        if any(one.external_id == ref.external_id for one in self.world.strays):
+            self.world.strays = [one for one in self.world.strays if one.external_id != ref.external_id]
+            return
         if ref.name in self.world.machines and (self.world.stops_at_once or force):
             self.world.end(ref.name, detail="Stopped as ordered.")
 
     def inventory(self) -> Sequence[Machine]:
-        return self.world.alive
+        self.world.calls.append(("list", ""))
+        if self.world.list_error:
+            raise self.world.list_error
+        return [machine for machine in self.world.alive if machine.name not in self.world.hidden]
