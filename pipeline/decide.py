@@ -13,10 +13,11 @@ from enum import Enum
 
 from pipeline.providers.base import Machine, MachineState
 from pipeline.states import STOPS_BY_DECISION, AttemptState, EndReason
-from training.contract import ExitCode, Outcome
+from training.contract import HEARTBEAT_SECONDS, ExitCode, Outcome
 
-QUARANTINE = timedelta(seconds=120)  # how long a machine may stay invisible after a create whose answer was lost
+QUARANTINE = timedelta(seconds=120)  # how long a new machine may stay invisible to looks
 ABSENCE = timedelta(seconds=30)  # two looks this far apart must both miss a machine before it counts as gone
+TALKS = timedelta(seconds=3 * HEARTBEAT_SECONDS)  # a program that called this lately runs, whatever the look says
 SUSPECT = timedelta(minutes=5)  # silence after which the page says so
 SILENCE = timedelta(minutes=20)  # silence after which the machine is stopped
 STOP_GRACE = timedelta(seconds=60)  # how long a program may take to save a checkpoint where `stop` is brutal
@@ -167,19 +168,22 @@ def _absent(view: View, now: datetime, traits: Traits) -> Decision:
         if traits.create_is_idempotent:
             return Decision(next_in=15.0, create_again=True)
         return Decision(next_in=60.0, stage="create_unknown")
-    seen_missing_for = now - view.first_missed_at if view.first_missed_at else timedelta(0)
-    if view.state is AttemptState.INTENT:
-        since = view.create_unknown_since or view.attempt_created_at
-        if now - since >= QUARANTINE and seen_missing_for >= ABSENCE:
-            seconds = int((now - since).total_seconds())
-            evidence = f"No machine of this name appeared within {seconds} s after the unclear answer."
-            reason = EndReason(view.stop_reason) if view.wants_stop else EndReason.PROVIDER_ERROR
-            return Decision(next_in=0, close=Close(reason, evidence, never_created=True))
-        return Decision(next_in=15.0, missed=True, send_stop=view.wants_stop)
-    if seen_missing_for >= ABSENCE:
-        evidence = f"Missing in two looks at the provider, {int(seen_missing_for.total_seconds())} s apart."
+    missing_for = now - view.first_missed_at if view.first_missed_at else timedelta(0)
+    exists = view.state is AttemptState.LIVE or view.first_contact_at is not None
+    # A list may lag behind a create, so the time it gets counts from the last moment at which one can have been made.
+    since = (view.machine_seen_at if exists else view.create_unknown_since) or view.attempt_created_at
+    quarantined = now - since < QUARANTINE
+    talks = traits.runs_program and view.last_seen_at is not None and now - view.last_seen_at < TALKS
+    if quarantined or talks or missing_for < ABSENCE:
+        send_stop = view.wants_stop and _may_stop_now(view, now, traits)
+        return Decision(next_in=15.0 if not exists else max(traits.poll_seconds, 16.0), missed=True, send_stop=send_stop)
+    if exists:
+        evidence = f"Missing in two looks at the provider, {int(missing_for.total_seconds())} s apart."
         return Decision(next_in=0, close=Close(end_reason(view, None), evidence))
-    return Decision(next_in=max(traits.poll_seconds, 16.0), missed=True)
+    seconds = int((now - since).total_seconds())
+    evidence = f"No machine of this name appeared within {seconds} s after the unclear answer."
+    reason = EndReason(view.stop_reason) if view.wants_stop else EndReason.PROVIDER_ERROR
+    return Decision(next_in=0, close=Close(reason, evidence, never_created=True))
 
 
 def _alive(view: View, machine: Machine, now: datetime, traits: Traits) -> Decision:

@@ -108,6 +108,8 @@ def _write_intent(job_id: UUID, lease: UUID, credential: Credential | None) -> A
             price_per_hour=job.price_per_hour,
         )
         advance(job_id, JobStatus.INITIALIZING, f"Attempt {n}: asking for a machine.", stage="submitting", attempt=n)
+        killpoint("intent.before_commit")
+    killpoint("intent.after_commit")
     return attempt
 
 
@@ -120,6 +122,8 @@ def _create(job_id: UUID, lease: UUID, attempt: Attempt, provider: Provider) -> 
         unsettled = made_calls(attempt.calls.all()).exists()
         token = _new_token(attempt, provider)
         call = ProviderCall.objects.create(attempt=attempt, op="create")
+        # From here on a machine may exist that no look shows yet: whoever comes after a crash counts from this moment.
+        Attempt.objects.filter(pk=attempt.pk).update(create_unknown_since=Now())
         request = _request(job, attempt, token)
     killpoint("create.before_call")
     try:
@@ -181,6 +185,7 @@ def adopt(job_id: UUID, lease: UUID, attempt: Attempt, machine: Machine) -> None
                 first_missed_at=None,
             )
         )
+        killpoint("adopt.before_event")
         if became_live:
             record_event(
                 job_id,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.decide import ABSENCE, QUARANTINE, Look, Traits, View, decide
+from pipeline.decide import ABSENCE, QUARANTINE, TALKS, Look, Traits, View, decide
 from pipeline.providers.base import Machine, MachineState
 from pipeline.states import STOPS_BY_DECISION, AttemptState, EndReason
 from training.contract import Outcome
@@ -114,8 +114,13 @@ def test_absence_needs_two_looks_and_a_lost_answer_the_quarantine(view: View, ki
         return
     assert view.first_missed_at is not None
     assert NOW - view.first_missed_at >= ABSENCE
-    if view.state is AttemptState.INTENT:
+    if close.never_created:
+        assert view.first_contact_at is None
         assert NOW - (view.create_unknown_since or view.attempt_created_at) >= QUARANTINE
+    elif view.machine_seen_at:
+        assert NOW - view.machine_seen_at >= QUARANTINE
+    if kind.runs_program and view.last_seen_at:
+        assert NOW - view.last_seen_at >= TALKS
 
 
 @given(views(), traits)

@@ -108,6 +108,8 @@ def test_a_vanished_machine_is_replaced_by_a_new_attempt(world: World) -> None:
     world.hidden.add(first.name)
     assert look(job).status == JobStatus.INITIALIZING, "one look that misses it proves nothing"
     shift(first, first_missed_at=timedelta(seconds=31))
+    assert look(job).status == JobStatus.INITIALIZING, "a list may not show a new machine yet"
+    shift(first, machine_seen_at=timedelta(seconds=121))
     assert look(job).status == JobStatus.QUEUED
     first.refresh_from_db()
     assert (first.state, first.reason) == (AttemptState.GONE, EndReason.VANISHED)
