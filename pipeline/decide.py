@@ -176,7 +176,8 @@ def _absent(view: View, now: datetime, traits: Traits) -> Decision:
     talks = traits.runs_program and view.last_seen_at is not None and now - view.last_seen_at < TALKS
     if quarantined or talks or missing_for < ABSENCE:
         send_stop = view.wants_stop and _may_stop_now(view, now, traits)
-        return Decision(next_in=15.0 if not exists else max(traits.poll_seconds, 16.0), missed=True, send_stop=send_stop)
+        next_in = max(traits.poll_seconds, 16.0) if exists else 15.0
+        return Decision(next_in=next_in, missed=True, send_stop=send_stop)
     if exists:
         evidence = f"Missing in two looks at the provider, {int(missing_for.total_seconds())} s apart."
         return Decision(next_in=0, close=Close(end_reason(view, None), evidence))

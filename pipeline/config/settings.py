@@ -294,11 +294,16 @@ STOKER_LOCAL_SLOTS = env.integer("STOKER_LOCAL_SLOTS", 1, least=0, most=64)
 STOKER_LOCAL_COMMAND = shlex.split(env.text("STOKER_LOCAL_COMMAND")) or None
 STOKER_LOCAL_STOP_GRACE_SECONDS = env.integer("STOKER_LOCAL_STOP_GRACE_SECONDS", 60, least=1, most=3600)
 STOKER_LOCAL_PRICE_PER_HOUR = env.decimal("STOKER_LOCAL_PRICE_PER_HOUR", "0", least=0)
+RUNPOD_API_URL = env.url("RUNPOD_API_URL", "https://api.runpod.io/v2")
+RUNPOD_GRAPHQL_URL = env.url("RUNPOD_GRAPHQL_URL", "https://api.runpod.io/graphql")  # for the balance only
+RUNPOD_IMAGE = env.text("RUNPOD_IMAGE")
+RUNPOD_DISK_GB = env.integer("RUNPOD_DISK_GB", 80, least=10, most=10_000)
 STOKER_SUBMITS_PER_CYCLE = env.integer("STOKER_SUBMITS_PER_CYCLE", 5, least=1)
 STOKER_POLLS_PER_CYCLE = env.integer("STOKER_POLLS_PER_CYCLE", 2000, least=1)
 STOKER_PROVIDERS = {
     "local": "pipeline.providers.local.LocalProvider",
     "simulated": "pipeline.providers.simulated.SimulatedProvider",
+    "runpod": "pipeline.providers.runpod.RunPodProvider",
 }
 
 # Interface for programs
