@@ -29,11 +29,24 @@ def nudge(task: str, *args: Any, countdown: float | None = None) -> bool:
     """Publish `task` (its full name) once. Return False when the broker did not take it.
 
     After a failure the process publishes nothing for 30 seconds: with a frozen broker each request would otherwise
-    wait for the socket timeout. `countdown` must stay under a minute; longer waits belong into `next_check_at`.
+    wait for the socket timeout. The next one is then tried on a thread of its own, so that nobody waits again.
+    `countdown` must stay under a minute; longer waits belong into `next_check_at`.
     """
     global _silent_until
-    if time.monotonic() < _silent_until:
+    with _lock:
+        if time.monotonic() < _silent_until:
+            return False
+        trying_again = _silent_until > 0
+        if trying_again:
+            _silent_until = time.monotonic() + BREAK_SECONDS
+    if trying_again:
+        threading.Thread(target=_publish, args=(task, args, countdown), daemon=True, name="try the broker").start()
         return False
+    return _publish(task, args, countdown)
+
+
+def _publish(task: str, args: tuple[Any, ...], countdown: float | None) -> bool:
+    global _silent_until
     pool = None
     try:
         pool = _pool()
@@ -51,8 +64,10 @@ def nudge(task: str, *args: Any, countdown: float | None = None) -> bool:
             _silent_until = time.monotonic() + BREAK_SECONDS
         if pool is not None:
             _forget(pool)
-        logger.warning("The broker did not take %s (%s); beat will find the work.", task, type(error).__name__)
+        logger.warning("The broker did not take %s (%s); the work is found without it.", task, type(error).__name__)
         return False
+    if _silent_until:
+        reset()
     return True
 
 

@@ -54,15 +54,18 @@ def claim_due(
     """Take the leases of up to `limit` due jobs, as job id -> token. Rows another process is claiming are skipped.
 
     `within` takes those that are due so soon, too; with a negative one, only those overdue for so long. `account`, a
-    provider and a credential, narrows to jobs with a machine there.
+    provider and a credential, narrows to jobs with a machine there. With `wanting_stop` a job whose machine was told to
+    end is left out: looks follow it from then on.
     """
     with transaction.atomic():
         rows = Job.objects.filter(_free(), status__in=statuses, next_check_at__lte=Now() + within)
+        machines = Attempt.objects.filter(job=OuterRef("pk")).exclude(state__in=[one.value for one in ATTEMPT_CLOSED])
         if account is not None:
-            there = Attempt.objects.filter(job=OuterRef("pk"), provider=account[0], credential=account[1])
-            rows = rows.filter(Exists(there.exclude(state__in=[state.value for state in ATTEMPT_CLOSED])))
+            rows = rows.filter(Exists(machines.filter(provider=account[0], credential=account[1])))
         if wanting_stop is not None:
             rows = rows.filter(desired="stop" if wanting_stop else "run")
+        if wanting_stop:
+            rows = rows.exclude(Exists(machines.filter(stop_sent_at__isnull=False)))
         ids = list(
             rows.order_by("-priority", "next_check_at")
             .select_for_update(skip_locked=True, of=("self",))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pipeline.config.supervisor import Stack
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-COLOURS = {"setup": 32, "web": 36, "worker": 33, "beat": 35}
+COLOURS = {"setup": 32, "web": 36, "worker": 33, "beat": 35, "reconcile": 34}
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def stopped_in_the_end(stack: Stack) -> Iterator[None]:
 
 
 def show(name: str, line: str) -> None:
-    label = f"{name:>6} |"
+    label = f"{name:>9} |"
     if sys.stdout.isatty():
         label = f"\033[{COLOURS.get(name.partition('-')[0], 37)}m{label}\033[0m"
     print(label, line, flush=True)

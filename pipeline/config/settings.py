@@ -227,6 +227,7 @@ STOKER_SCHEDULES: dict[str, tuple[str, int]] = {
     "Submit queued jobs": ("pipeline.tasks.submit_due", 30),
     "Follow running jobs": ("pipeline.tasks.poll_due", 30),
     "Cancel jobs": ("pipeline.tasks.cancel_due", 30),
+    "Look for forgotten machines": ("pipeline.tasks.sweep_due", 60),
     "Show that beat is alive": ("pipeline.tasks.beat_tick", 15),
     "Check uploaded datasets": ("datasets.tasks.check_due", 30),
     "Deliver notifications": ("notifications.tasks.deliver_due", 30),

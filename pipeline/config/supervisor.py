@@ -1,4 +1,4 @@
-"""Runs the whole product on one machine: database, broker, web, worker and beat, as one thing to start and stop."""
+"""Runs the whole product on one machine: database, broker and all its processes, as one thing to start and stop."""
 
 from __future__ import annotations
 
@@ -243,6 +243,7 @@ class Stack:
             self._add("web" if web_processes == 1 else f"web-{number}", [*web, APPLICATION])
         self._add("worker", [*celery, "worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle"])
         self._add("beat", [*celery, "beat", "--loglevel", "INFO", "--pidfile", ""])
+        self._add("reconcile", [python, str(ROOT / "manage.py"), "reconcile"])
 
     def _add(self, name: str, command: list[str]) -> None:
         assert self._socket is not None

@@ -35,9 +35,9 @@ logger = logging.getLogger(__name__)
 _OBSERVED = (JobStatus.INITIALIZING, JobStatus.RUNNING, JobStatus.CANCELLING)
 
 
-def poll_due() -> int:
+def poll_due(overdue: timedelta = timedelta(0)) -> int:
     """Look after every live job that is due, with one look per account. Return how many were looked at."""
-    leases = claim_due(settings.STOKER_POLLS_PER_CYCLE, *_OBSERVED)
+    leases = claim_due(settings.STOKER_POLLS_PER_CYCLE, *_OBSERVED, within=-overdue)
     _observe(leases)
     return len(leases)
 

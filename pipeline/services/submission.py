@@ -20,6 +20,7 @@ from pipeline.leases import LeaseLost, claim, claim_due, fenced, looking_after, 
 from pipeline.models import Attempt, CallOutcome, Credential, EventType, Job, ProviderCall
 from pipeline.models.access import BOOTSTRAP_TOKEN_PREFIX, JOB_TOKEN_PREFIX, new_token, token_hash
 from pipeline.models.jobs import Desired
+from pipeline.ownership import machine_name
 from pipeline.providers.base import (
     AuthError,
     CreateRequest,
@@ -44,9 +45,9 @@ NOT_REACHED_SECONDS = 15.0
 BOOTSTRAP_VALID = timedelta(minutes=30)
 
 
-def submit_due() -> int:
+def submit_due(overdue: timedelta = timedelta(0)) -> int:
     """Submit the queued jobs that are due, a bounded number a cycle. Return how many were looked at."""
-    leases = claim_due(settings.STOKER_SUBMITS_PER_CYCLE, JobStatus.QUEUED, wanting_stop=False)
+    leases = claim_due(settings.STOKER_SUBMITS_PER_CYCLE, JobStatus.QUEUED, wanting_stop=False, within=-overdue)
     for job_id, lease in leases.items():
         _submit(job_id, lease)
     return len(leases)
@@ -98,7 +99,7 @@ def _write_intent(job_id: UUID, lease: UUID, credential: Credential | None) -> A
         if job.status != JobStatus.QUEUED or job.desired != Desired.RUN:
             raise LeaseLost(f"Job {job_id} is no longer waiting.")
         n = (job.attempts.order_by("-n").values_list("n", flat=True).first() or 0) + 1
-        name = f"stoker-{settings.STOKER_INSTALLATION}-{job.pk.hex[:12]}-a{n}"
+        name = machine_name(settings.STOKER_INSTALLATION, job.pk.hex, n)
         attempt = Attempt.objects.create(
             job=job,
             n=n,
