@@ -25,6 +25,8 @@ def command(harness: Harness, action: str, name: str, die_at: str = "") -> list[
     """`die_at` is a function ("os.rename") at whose first call the child is killed by SIGKILL."""
     request = dataclasses.asdict(harness.lasting(name))
     task = {"settings": harness.django_settings(), "path": harness.path, "action": action}
+    task["account"] = harness.account
+    task |= {"account": harness.account(), "external_id": harness.ref(name).external_id}
     return [
         sys.executable,
         "-m",
@@ -50,14 +52,14 @@ def main(task: dict[str, Any]) -> None:
     from django.utils.module_loading import import_string
 
     settings.configure(**task["settings"])
-    from pipeline.providers.base import CreateRequest, Machine, MachineRef, MachineState, NoCapacity
+    from pipeline.providers.base import Account, CreateRequest, Machine, MachineRef, MachineState, NoCapacity
     from tests.waiting import until
 
     if task["die_at"]:
         _die_at(task["die_at"])
-    provider = import_string(task["path"])()
+    provider = import_string(task["path"])(Account(**task["account"]) if task["account"] else None)
     request = CreateRequest(**task["request"])
-    ref = MachineRef(request.name)
+    ref = MachineRef(request.name, task["external_id"])
     machine: Machine | None = None
     match task["action"]:
         case "create":
@@ -78,12 +80,15 @@ def main(task: dict[str, Any]) -> None:
         case "end":
 
             def gone() -> bool:
+                nonlocal machine
                 provider.stop(ref)
-                return provider.observe([ref])[ref.name].state is MachineState.GONE
+                machine = provider.observe([ref]).get(ref.name)
+                return machine is None or machine.state is MachineState.GONE
 
             until(gone, 15)
-            machine = provider.observe([ref])[ref.name]
-    assert machine is not None
+    if machine is None:
+        print(json.dumps({"state": "missing"}))
+        return
     created = machine.created_at.isoformat() if machine.created_at else None
     print(json.dumps({"state": machine.state, "created_at": created, "exit_code": machine.exit_code}))
 

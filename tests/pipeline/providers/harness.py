@@ -8,7 +8,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pipeline.providers.base import CreateRequest, MachineRef, MachineState, Provider
+from django.utils.module_loading import import_string
+
+from pipeline.providers.base import Account, CreateRequest, MachineRef, MachineState, Provider
 from tests.waiting import until
 
 INSTALLATION = "c0ffee00"
@@ -20,6 +22,8 @@ class Harness(abc.ABC):
 
     path: ClassVar[str]  # dotted path of the provider's class
     call_seconds: ClassVar[float] = 2.0  # no call may take longer
+    forgets: ClassVar[bool] = False  # outside nothing is left of a machine that has ended: it is missing, not GONE
+    account: ClassVar[dict[str, str] | None] = None  # what opens the account, where one is needed
 
     def __init__(self, settings: Any, home: Path) -> None:
         self.settings = settings
@@ -32,9 +36,10 @@ class Harness(abc.ABC):
         """All that the provider reads from Django's settings, as JSON values: other processes get them too."""
         return {"STOKER_HOME": str(self.home), "STOKER_INSTALLATION": INSTALLATION}
 
-    @abc.abstractmethod
     def provider(self) -> Provider:
         """A new object, as another process would make it."""
+        made: Provider = import_string(self.path)(Account(**self.account) if self.account else None)
+        return made
 
     @abc.abstractmethod
     def lasting(self, name: str) -> CreateRequest:
@@ -51,6 +56,18 @@ class Harness(abc.ABC):
     @abc.abstractmethod
     def cut_off(self) -> None:
         """From now on the provider cannot be reached."""
+
+    def ref(self, name: str) -> MachineRef:
+        """What the server has in hand of a machine it asked for: its name, and where that leads nowhere its id."""
+        return MachineRef(name)
+
+    def existing(self) -> list[str]:
+        """The names of what exists outside and is not gone, each as often as it exists."""
+        return [machine.name for machine in self.provider().inventory()]
+
+    def account(self) -> dict[str, Any] | None:
+        """The account the provider is opened with, as JSON values; None where it needs none."""
+        return None
 
     def new_name(self, installation: str = INSTALLATION) -> str:
         name = f"stoker-{installation}-{uuid.uuid4().hex[:12]}-a1"
@@ -75,14 +92,14 @@ class Harness(abc.ABC):
         return CreateRequest(**(common | values))
 
     def state(self, name: str) -> MachineState | None:
-        machine = self.provider().observe([MachineRef(name)]).get(name)
+        machine = self.provider().observe([self.ref(name)]).get(name)
         return machine.state if machine else None
 
     def end(self, name: str, *, force: bool = False, timeout: float = 15.0) -> None:
         """Stop as the server does: again and again until the machine is gone."""
 
         def gone() -> bool:
-            self.provider().stop(MachineRef(name), force=force)
+            self.provider().stop(self.ref(name), force=force)
             return self.state(name) in (MachineState.GONE, None)
 
         until(gone, timeout, f"{name} to be gone")

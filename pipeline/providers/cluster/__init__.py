@@ -1,0 +1,3 @@
+from pipeline.providers.cluster.provider import ClusterProvider
+
+__all__ = ["ClusterProvider"]
