@@ -14,6 +14,7 @@ from datasets import nudge as module
 from datasets.nudge import nudge
 from tests.conftest import Person
 from tests.datasets.files import chats, upload
+from tests.waiting import until
 
 TASK = "datasets.tasks.check_dataset"
 
@@ -49,6 +50,23 @@ def test_frozen_broker_costs_seconds_once_and_then_nothing(frozen_broker: None) 
     began = time.monotonic()
     assert not any(nudge(TASK, "some-id") for _ in range(100))
     assert time.monotonic() - began < 0.5
+
+
+def test_nobody_waits_for_the_next_try_after_a_failure(
+    frozen_broker: None, monkeypatch: pytest.MonkeyPatch, services: None
+) -> None:
+    assert nudge(TASK, "some-id") is False
+    monkeypatch.setattr(module, "_silent_until", 0.001)  # long ago
+    began = time.monotonic()
+    assert nudge(TASK, "some-id") is False
+    assert nudge(TASK, "some-id") is False
+    assert time.monotonic() - began < 0.5
+
+
+def test_a_broker_that_is_back_is_found_by_the_next_try(services: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_silent_until", 0.001)
+    nudge(TASK, "some-id")
+    assert until(lambda: nudge(TASK, "some-id"))
 
 
 @pytest.mark.django_db(transaction=True)
