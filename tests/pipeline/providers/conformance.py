@@ -27,7 +27,6 @@ from tests.pipeline.providers.child import run_child
 from tests.pipeline.providers.cluster_harness import ClusterHarness
 from tests.pipeline.providers.harness import INSTALLATION, Harness, is_sentence
 from tests.pipeline.providers.local_harness import LocalHarness
-from tests.pipeline.providers.runpod_harness import RunPodHarness
 from tests.pipeline.providers.simulated_harness import SimulatedHarness
 from tests.waiting import until
 
