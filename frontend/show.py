@@ -24,9 +24,10 @@ def money(value: Any) -> str:
     amount = number(value)
     if amount is None:
         return MISSING
-    if amount == 0 or abs(amount) >= Decimal("0.1"):
-        return f"${amount:,.2f}"
-    return f"${amount:.4f}" if abs(amount) >= Decimal("0.0001") else "<$0.0001"
+    sign, amount = ("−" if amount < 0 else ""), abs(amount)
+    if amount == 0 or amount >= Decimal("0.1"):
+        return f"{sign}${amount:,.2f}"
+    return f"{sign}${amount:.4f}" if amount >= Decimal("0.0001") else "<$0.0001"
 
 
 def duration(seconds: Any) -> str:
@@ -37,7 +38,7 @@ def duration(seconds: Any) -> str:
     whole = int(amount + Decimal("0.5"))
     days, hours, minutes, secs = whole // 86400, whole // 3600 % 24, whole // 60 % 60, whole % 60
     if days:
-        return f"{days} d {hours} h"
+        return f"{days} d {hours} h" if hours else f"{days} d"
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {secs:02d} s" if minutes else f"{secs} s"

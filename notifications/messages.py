@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from notifications.models import Kind, Priority
-from pipeline.models import Job
+from pipeline.models import Job, JobEvent
 from pipeline.states import EndReason
 from pipeline.texts import is_simulated, reason_text
 
@@ -71,6 +71,26 @@ def cancelled(job: Job, losses: Losses) -> Text:
         " ".join(fact for fact in facts if fact),
         Priority.LOW if asked else Priority.HIGH,
         {"reason": job.reason},
+    )
+
+
+def budget_alert(job: Job, event: JobEvent) -> Text:
+    """At 80 per cent there is time, at 90 soon none; at 100 the job is being stopped. An empty account is as urgent."""
+    percent, month = event.data.get("percent"), event.data.get("scope") == "month"
+    whose = "The month" if month else job.name
+    if percent is None:
+        title = "An account is nearly empty"
+    elif percent >= 100:
+        title = f"{whose} has reached its limit" if month else f"{job.name} has reached its budget"
+    else:
+        title = f"{whose} has used {percent} % of its {'limit' if month else 'budget'}"
+    names = ("percent", "scope", "spent", "limit", "projected", "left", "per_hour")
+    return Text(
+        Kind.BUDGET_ALERT,
+        title,
+        event.message,
+        Priority.NORMAL if percent is not None and percent < 90 else Priority.HIGH,
+        {name: event.data[name] for name in names if name in event.data},
     )
 
 

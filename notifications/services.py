@@ -28,6 +28,10 @@ def kind_of(event: JobEvent) -> Kind | None:
     """Which notification an event becomes; None for most of them."""
     if event.kind == EventType.STATUS:
         return ENDINGS.get(event.data.get("to", ""))
+    if event.kind == EventType.BUDGET:
+        return Kind.BUDGET_ALERT if "percent" in event.data else None
+    if event.kind == EventType.WARNING and event.data.get("what") == "low_balance":
+        return Kind.BUDGET_ALERT if event.data.get("tell") else None
     first_machine = event.kind == EventType.ATTEMPT and event.attempt == 1 and event.data.get("what") == "created"
     return Kind.JOB_STARTED if first_machine else None
 
@@ -45,7 +49,7 @@ def deliver_pending(limit: int = 500) -> int:
         kinds = {event.pk: kind for event in events if (kind := kind_of(event))}
         told = [event for event in events if event.pk in kinds]
         jobs = Job.objects.in_bulk({event.job_id for event in told})
-        losses = _losses({event.job_id for event in told if kinds[event.pk] != Kind.JOB_STARTED})
+        losses = _losses({event.job_id for event in told if kinds[event.pk] in ENDINGS.values()})
         made = [_notification(event, kinds[event.pk], jobs[event.job_id], losses) for event in told]
         Notification.objects.bulk_create(made, ignore_conflicts=True)
         JobEvent.objects.filter(pk__in=[event.pk for event in events]).update(notified_at=Now())
@@ -74,6 +78,8 @@ def _notification(event: JobEvent, kind: Kind, job: Job, losses: dict[UUID, mess
             text = messages.completed(job, losses.get(job.pk, nothing))
         case Kind.JOB_FAILED:
             text = messages.failed(job)
+        case Kind.BUDGET_ALERT:
+            text = messages.budget_alert(job, event)
         case _:
             text = messages.cancelled(job, losses.get(job.pk, nothing))
     return Notification(

@@ -10,10 +10,12 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models.functions import Coalesce, Now
+from django.utils import timezone
 
 from datasets import storage
 from datasets.models import Dataset
 from pipeline import ingest, transitions, wake
+from pipeline.costs import unmetered
 from pipeline.models import Artifact, ArtifactKind, ArtifactState, Attempt, EventType, Job
 from pipeline.services.errors import Conflict, FieldError, InvalidInput
 from pipeline.services.facts import time_left
@@ -59,7 +61,7 @@ def seconds_left(job: Job, attempt: Attempt) -> int:
     """For how long the machine of an attempt may run: what is left of the job's time, and of its money."""
     left = time_left(job, attempt).total_seconds()
     if job.cost_limit is not None and attempt.price_per_hour > 0:
-        money = max(job.cost_limit - job.current_cost, Decimal(0))
+        money = max(job.cost_limit - job.current_cost - unmetered(attempt, timezone.now()), Decimal(0))
         left = min(left, float(money / attempt.price_per_hour) * 3600)
     return max(60, int(left))
 

@@ -7,6 +7,7 @@ from uuid import UUID
 from celery import shared_task
 from django.db.models.functions import Now
 
+from pipeline import balances, budgets, invoices
 from pipeline.models import ProcessBeat
 from pipeline.services import observation, stopping, submission, sweeping
 
@@ -44,6 +45,21 @@ def cancel_due() -> int:
 @shared_task
 def sweep_due() -> int:
     return sweeping.sweep_due()
+
+
+@shared_task
+def enforce_budgets_due() -> int:
+    return budgets.enforce_due()
+
+
+@shared_task
+def check_invoices_due() -> int:
+    return invoices.check_due()
+
+
+@shared_task
+def check_balances_due() -> int:
+    return balances.check_due()
 
 
 @shared_task

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from pipeline.providers.registry import UnknownProvider, provider_class
 from pipeline.states import CONSEQUENCES, EndReason
 
@@ -21,3 +23,9 @@ def reason_text(reason: str, provider: str) -> str:
     if reason == EndReason.COMPLETED and is_simulated(provider):
         return "The simulation is over. Nothing was trained, so there is no adapter."
     return CONSEQUENCES[EndReason(reason)].text
+
+
+def usd(amount: Decimal) -> str:
+    """An amount for a sentence. Small ones keep four decimals, or a cheap run would look free."""
+    sign, amount = ("-" if amount < 0 else ""), abs(amount)
+    return f"{sign}${amount:,.2f}" if amount == 0 or amount >= Decimal("0.1") else f"{sign}${amount:.4f}"

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET
 
 from frontend import catalogue
 from frontend.views.search import search_text
+from pipeline.invoices import compared
 from pipeline.live.state import job_state
 from pipeline.models import Job
 from pipeline.states import ACTIVE, JobStatus
@@ -95,6 +96,7 @@ def job_page(request: HttpRequest, job_id: UUID) -> HttpResponse:
         "job": state,
         "record": job,
         "groups": catalogue.hyperparameter_groups(job.hyperparameters),
+        "bill": compared(job),
         "changed": catalogue.changed_from_preset(job),
     }
     return render(request, "frontend/job.html", context)

@@ -15,6 +15,7 @@ from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 from unfold.decorators import action, display
 
+from pipeline import invoices
 from pipeline.admin.attempts import calls_table
 from pipeline.admin.parts import (
     STATUS_COLOURS,
@@ -23,6 +24,7 @@ from pipeline.admin.parts import (
     names_of,
     table,
 )
+from pipeline.budgets import change_budget
 from pipeline.live.state import job_state
 from pipeline.models import Attempt, CostRecord, Job, JobEvent
 from pipeline.models.telemetry import METRIC_COLUMNS
@@ -35,6 +37,7 @@ from pipeline.transitions import allocate
 
 # What an operator may change while the job lives. The rest says what was asked for, or what has happened.
 EDITABLE = ("name", "priority", "budget_limit", "max_duration", "max_attempts")
+LIMITS = {"budget_limit", "max_duration"}  # changed together, under the lock that admits jobs
 NEWEST_POINTS = 10
 SHOWN_METRICS = ("loss", "eval_loss", "learning_rate", "grad_norm", "tokens_per_second", "gpu_memory_allocated_gb")
 
@@ -90,7 +93,7 @@ class JobAdmin(ModelAdmin):
     inlines = (AttemptInline, EventInline, CostInline)
     readonly_fields = (
         *names_of(Job, *EDITABLE),
-        "shown_cost", "shown_estimate", "newest_points", "provider_calls", "live",
+        "shown_cost", "shown_projection", "shown_estimate", "shown_invoice", "newest_points", "provider_calls", "live",
     )  # fmt: skip
     fieldsets = (
         (None, {"fields": ("name", "status", "current_stage", "stage_detail", "live", "owner", "created_at")}),
@@ -105,7 +108,12 @@ class JobAdmin(ModelAdmin):
         ),
         (
             "Money and limits",
-            {"fields": (("shown_cost", "shown_estimate", "final_cost"), "price_per_hour", *EDITABLE[1:])},
+            {
+                "fields": (
+                    ("shown_cost", "shown_projection", "shown_estimate"), ("final_cost", "shown_invoice"),
+                    ("price_per_hour", "cost_limit"), *EDITABLE[1:],
+                )
+            },
         ),
         (
             "What was asked for",
@@ -154,10 +162,14 @@ class JobAdmin(ModelAdmin):
     def save_model(self, request: HttpRequest, obj: Job, form: ModelForm[Job], change: bool) -> None:
         """Write the changed fields only: the rest of the row has moved on since the page was opened."""
         changed = {name: form.cleaned_data[name] for name in form.changed_data if name in EDITABLE}
+        limits: Any = {name: changed.pop(name) for name in LIMITS & changed.keys()}
         if changed:
             with transaction.atomic():
                 allocate(obj.pk)  # tells open pages
                 Job.objects.filter(pk=obj.pk).update(**changed)
+        if limits:
+            actor = request.user.get_username()
+            self._do(request, obj, lambda job: change_budget(job.pk, limits, actor=actor), "limits changed.")
         for button in self.get_actions_submit_line(request, obj.pk):
             if button.action_name in request.POST:
                 button.method(request, obj)
@@ -177,9 +189,18 @@ class JobAdmin(ModelAdmin):
     def shown_cost(self, job: Job) -> str:
         return money(job_state(job)["current_cost"])
 
-    @display(description="Estimated in all")
+    @display(description="Estimated when made")
     def shown_estimate(self, job: Job) -> str:
-        return money(job_state(job)["estimated_cost"])
+        return f"{money(job.estimated_cost)} ({job.estimate.get('confidence') or 'none'})"
+
+    @display(description="At this pace")
+    def shown_projection(self, job: Job) -> str:
+        return money(job_state(job)["projected_cost"])
+
+    @display(description="Invoiced, and its drift")
+    def shown_invoice(self, job: Job) -> str:
+        bill = invoices.compared(job)
+        return "–" if bill.invoiced is None else f"{money(bill.invoiced)} ({money(bill.drift)})"
 
     @display(description="Page")
     def live(self, job: Job) -> SafeString | str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import csv
+import io
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -29,6 +31,17 @@ def download(
             "Cache-Control": "no-store",
         },
     )
+
+
+def csv_row(cells: Sequence[Any]) -> str:
+    """One line of a CSV file. A spreadsheet must not take a text that somebody chose for a formula."""
+    line = io.StringIO()
+    csv.writer(line).writerow([_cell(cell) if isinstance(cell, str) else cell for cell in cells])
+    return line.getvalue()
+
+
+def _cell(text: str) -> str:
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def file_stem(name: str) -> str:

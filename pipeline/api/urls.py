@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path, re_path
 
 from pipeline.api.live_views import LiveView, MetricsView
-from pipeline.api.views import docs, telemetry
+from pipeline.api.views import docs, money, telemetry
 from pipeline.api.views.access import MeView, TokenViewSet
 from pipeline.api.views.catalogue import BaseModelsView, HyperparametersView, PresetViewSet, ProvidersView
 from pipeline.api.views.jobs import JobViewSet
@@ -14,7 +14,7 @@ JOB = "jobs/<uuid:job_id>/"
 
 urlpatterns = [
     path("jobs/", JobViewSet.as_view({"get": "list", "post": "create"}), name="api-jobs"),
-    path(JOB, JobViewSet.as_view({"get": "retrieve", "delete": "destroy"}), name="api-job"),
+    path(JOB, JobViewSet.as_view({"get": "retrieve", "patch": "limits", "delete": "destroy"}), name="api-job"),
     path(f"{JOB}start/", JobViewSet.as_view({"post": "start"}), name="api-job-start"),
     path(f"{JOB}cancel/", JobViewSet.as_view({"post": "cancel"}), name="api-job-cancel"),
     path(f"{JOB}retry/", JobViewSet.as_view({"post": "retry"}), name="api-job-retry"),
@@ -35,6 +35,10 @@ urlpatterns = [
     path("base-models/", BaseModelsView.as_view(), name="api-base-models"),
     path("hyperparameters/", HyperparametersView.as_view(), name="api-hyperparameters"),
     path("providers/", ProvidersView.as_view(), name="api-providers"),
+    path("spending/", money.SpendingView.as_view(), name="api-spending"),
+    path("spending.csv", money.SpendingCsvView.as_view(), name="api-spending-csv"),
+    path("budget/", money.BudgetView.as_view(), name="api-budget"),
+    path("estimates/", money.EstimatesView.as_view(), name="api-estimates"),
     path("tokens/", TokenViewSet.as_view({"get": "list", "post": "create"}), name="api-tokens"),
     path("tokens/<uuid:token_id>/", TokenViewSet.as_view({"delete": "destroy"}), name="api-token"),
     path("me/", MeView.as_view(), name="api-me"),

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from pipeline.costs import amount_for
+from pipeline.costs import amount_for, projection
 from pipeline.models import Job
 from pipeline.querysets import ATTEMPT_FIELDS
 from pipeline.states import STAGES, AttemptState, JobStatus
@@ -29,6 +29,7 @@ def job_state(job: Job, now: datetime | None = None) -> dict[str, Any]:
     now = now or timezone.now()
     attempt = _attempt(job)
     cost = live_cost(job, attempt, now)
+    price = attempt["price_per_hour"] if attempt["price_per_hour"] is not None else job.price_per_hour
     return {
         "id": str(job.pk),
         "name": job.name,
@@ -48,12 +49,12 @@ def job_state(job: Job, now: datetime | None = None) -> dict[str, Any]:
         "total_steps": job.total_steps,
         "current_metrics": job.current_metrics,
         "current_cost": _money(cost),
-        "estimated_cost": _money(estimated_cost(job, cost)),
+        "estimated_cost": _money(job.estimated_cost),
+        "projected_cost": _money(projected_cost(job, cost, price)),
         "final_cost": _money(job.final_cost),
         "budget_limit": _money(job.budget_limit),
-        "price_per_hour": _money(
-            attempt["price_per_hour"] if attempt["price_per_hour"] is not None else job.price_per_hour
-        ),
+        "cost_limit": _money(job.cost_limit),
+        "price_per_hour": _money(price),
         "currency": "USD",
         "eta_seconds": job.eta_seconds if job.status == JobStatus.RUNNING else None,
         "max_duration": job.max_duration,
@@ -94,11 +95,9 @@ def live_cost(job: Job, attempt: dict[str, Any], now: datetime) -> Decimal:
     return job.current_cost + amount_for(max(now - attempt["metered_until"], timedelta(0)), attempt["price_per_hour"])
 
 
-def estimated_cost(job: Job, cost: Decimal) -> Decimal | None:
-    """Cost so far plus the rest at the present pace; what was estimated before while there is no pace yet."""
-    if job.eta_seconds is None or job.status != JobStatus.RUNNING:
-        return job.estimated_cost
-    return cost + amount_for(timedelta(seconds=job.eta_seconds), job.price_per_hour)
+def projected_cost(job: Job, cost: Decimal, price_per_hour: Decimal) -> Decimal | None:
+    """What it will have cost at its end at the present pace; None before there is one and after the end."""
+    return projection(cost, job.eta_seconds, price_per_hour) if job.status == JobStatus.RUNNING else None
 
 
 def _attempt(job: Job) -> dict[str, Any]:

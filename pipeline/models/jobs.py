@@ -87,6 +87,9 @@ class Job(models.Model):
     current_cost = models.DecimalField(max_digits=14, decimal_places=6, default=Decimal(0))
     estimated_cost = models.DecimalField(max_digits=14, decimal_places=6, null=True, blank=True)
     final_cost = models.DecimalField(max_digits=14, decimal_places=6, null=True, blank=True)
+    estimate = models.JSONField(
+        default=dict, blank=True, help_text="What was said when the job was made: hours, total, confidence and basis."
+    )
     artifact = models.ForeignKey(
         "pipeline.Artifact", on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
     )

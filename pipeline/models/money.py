@@ -35,6 +35,7 @@ class CostRecord(models.Model):
     """One piece of a job's cost. Metered pieces are append-only: their sum is the job's cost.
 
     An invoiced record stands beside them, one for each attempt, and follows what the provider's bill says.
+    Records outlive their job: deleting a job gives nobody back what it has cost in this month.
     """
 
     class Kind(models.TextChoices):
@@ -42,8 +43,16 @@ class CostRecord(models.Model):
         INVOICED = "invoiced", "Invoiced"  # what the provider's own bill says
 
     id = models.BigAutoField(primary_key=True)
-    job = models.ForeignKey("pipeline.Job", on_delete=models.CASCADE, related_name="cost_records")
-    attempt = models.ForeignKey("pipeline.Attempt", on_delete=models.CASCADE, related_name="cost_records")
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="cost_records"
+    )
+    provider = models.CharField(max_length=32, default="")
+    job = models.ForeignKey(
+        "pipeline.Job", on_delete=models.SET_NULL, null=True, blank=True, related_name="cost_records"
+    )
+    attempt = models.ForeignKey(
+        "pipeline.Attempt", on_delete=models.SET_NULL, null=True, blank=True, related_name="cost_records"
+    )
     kind = models.CharField(max_length=16, choices=Kind.choices, default=Kind.METERED)
     period_start = models.DateTimeField()
     period_end = models.DateTimeField()
@@ -63,8 +72,10 @@ class CostRecord(models.Model):
                 name="cost_not_negative",
             ),
         ]
-        # Spending of a month, and by day.
-        indexes = [models.Index(fields=["kind", "period_end"], name="cost_by_time")]
+        indexes = [
+            models.Index(fields=["kind", "period_end"], name="cost_by_time"),  # everybody's spending by day
+            models.Index(fields=["owner", "kind", "period_end"], name="cost_by_owner"),  # somebody's month
+        ]
 
     def __str__(self) -> str:
         return f"{self.amount} USD for {self.seconds} s"

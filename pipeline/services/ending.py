@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from pipeline import wake
-from pipeline.costs import meter
+from pipeline.costs import amount_for, meter, unmetered
 from pipeline.models import Artifact, Attempt, EventType, Job
 from pipeline.models.artifacts import ArtifactKind, ArtifactState
 from pipeline.models.jobs import Desired
@@ -55,6 +55,15 @@ def close_attempt(
         data={"what": "closed", "reason": reason, "evidence": evidence, "exit_code": exit_code},
         attempt=attempt.n,
     )
+
+
+def which_limit(job: Job, attempt: Attempt, reason: EndReason) -> EndReason:
+    """Which limit ended a run. The program knows one limit of time only, into which its money was turned."""
+    if reason is not EndReason.DEADLINE_EXCEEDED or job.cost_limit is None:
+        return reason
+    spent = job.current_cost + unmetered(attempt, timezone.now())
+    nearly = amount_for(timedelta(seconds=90), attempt.price_per_hour)
+    return EndReason.BUDGET_EXCEEDED if spent + nearly >= job.cost_limit else reason
 
 
 def end_job(

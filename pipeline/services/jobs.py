@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from datasets.models import Dataset
-from pipeline import accounts, runs, wake
+from pipeline import accounts, estimates, holds, runs, wake
 from pipeline.models import Artifact, EventType, Job, Preset
 from pipeline.models.jobs import Desired
 from pipeline.providers.base import AuthError, Offer, ProviderError
@@ -29,7 +29,22 @@ MODEL_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}")
 MAX_DURATION = timedelta(days=14)
 
 
-def create_job(
+def create_job(owner: User, *, start: bool = False, **asked_for: Any) -> Job:
+    """Save a job as `pending`, and queue it when `start`. The rest is what `draft` takes.
+
+    Raise InvalidInput with everything that is wrong with it, Conflict when it may not start.
+    """
+    job = draft(owner, **asked_for)
+    with transaction.atomic():
+        job.save(force_insert=True)
+        record_event(job.pk, EventType.STATUS, "Saved.", data={"to": "pending"}, actor=owner.get_username())
+        if start:
+            start_job(job.pk, actor=owner.get_username())
+    job.refresh_from_db()
+    return job
+
+
+def draft(
     owner: User,
     *,
     name: str,
@@ -48,9 +63,8 @@ def create_job(
     priority: int = 0,
     max_attempts: int = 3,
     resume_from: Artifact | None = None,
-    start: bool = False,
 ) -> Job:
-    """Save a job as `pending`, and queue it when `start`. Raise InvalidInput with everything that is wrong with it."""
+    """The job that would be made, checked and estimated, not saved. Raise InvalidInput with all that is wrong."""
     errors: list[FieldError] = []
     if not name.strip():
         errors.append(FieldError("name", "Give the job a name, so that you find it again.", "required"))
@@ -77,48 +91,55 @@ def create_job(
         errors.append(FieldError("retry_policy.max_attempts", "Allow between 1 and 20 attempts.", "invalid"))
     if errors or dataset is None or offer is None:
         raise InvalidInput(errors)
-    with transaction.atomic():
-        job = Job.objects.create(
-            owner=owner,
-            name=name.strip(),
-            dataset=dataset,
-            eval_dataset=eval_dataset,
-            base_model=base_model,
-            preset=preset,
-            hyperparameters=values,
-            provider=provider,
-            gpu_type=offer.type,
-            gpu_count=gpu_count,
-            cloud=cloud,
-            gpu_fallbacks=[{"type": one["type"], "cloud": one.get("cloud", cloud)} for one in gpu_fallbacks],
-            price_per_hour=offer.price_per_hour * gpu_count,
-            budget_limit=budget_limit,
-            max_duration=max_duration,
-            priority=priority,
-            max_attempts=max_attempts,
-            resume_from=resume_from,
-        )
-        record_event(job.pk, EventType.STATUS, "Saved.", data={"to": "pending"}, actor=owner.get_username())
-        if start:
-            start_job(job.pk, actor=owner.get_username())
-    job.refresh_from_db()
+    job = Job(
+        owner=owner,
+        name=name.strip(),
+        dataset=dataset,
+        eval_dataset=eval_dataset,
+        base_model=base_model,
+        preset=preset,
+        hyperparameters=values,
+        provider=provider,
+        gpu_type=offer.type,
+        gpu_count=gpu_count,
+        cloud=cloud,
+        gpu_fallbacks=[{"type": one["type"], "cloud": one.get("cloud", cloud)} for one in gpu_fallbacks],
+        price_per_hour=offer.price_per_hour * gpu_count,
+        budget_limit=budget_limit,
+        max_duration=max_duration,
+        priority=priority,
+        max_attempts=max_attempts,
+        resume_from=resume_from,
+    )
+    told = estimates.estimate(job)
+    job.estimated_cost, job.estimate = told.total, told.as_json()
     return job
 
 
 def start_job(job_id: UUID, *, actor: str = "") -> None:
-    """Queue a saved job and wake its submission. Raise Conflict when it was started before."""
-    moved = advance(
-        job_id,
-        JobStatus.QUEUED,
-        "Queued.",
-        stage="waiting",
-        only_from={JobStatus.PENDING},
-        actor=actor,
-        queued_at=Now(),
-    )
-    if not moved:
-        raise Conflict("This job was already started.", code="already_started")
-    wake.submit(job_id)
+    """Queue a saved job and wake its submission. From here on it holds what it may cost against its owner's month.
+
+    Raise Conflict when it was started before, or when the month does not leave enough for it.
+    """
+    started = Conflict("This job was already started.", code="already_started")
+    with transaction.atomic():
+        budget = holds.locked_budget(Job.objects.values_list("owner_id", flat=True).get(pk=job_id))
+        job = Job.objects.get(pk=job_id)
+        if job.status != JobStatus.PENDING:
+            raise started
+        moved = advance(
+            job_id,
+            JobStatus.QUEUED,
+            "Queued.",
+            stage="waiting",
+            only_from={JobStatus.PENDING},
+            actor=actor,
+            queued_at=Now(),
+            cost_limit=holds.admit(job, budget),
+        )
+        if not moved:
+            raise started
+        wake.submit(job_id)
 
 
 def retry_job(job: Job) -> Job:

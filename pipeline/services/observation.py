@@ -22,7 +22,7 @@ from pipeline.models import Attempt, EventType, Job
 from pipeline.providers.base import AuthError, Machine, MachineRef, MachineState, Provider, ProviderError
 from pipeline.providers.registry import UnknownProvider
 from pipeline.services import stopping, submission
-from pipeline.services.ending import close_attempt, end_job
+from pipeline.services.ending import close_attempt, end_job, which_limit
 from pipeline.services.errors import Conflict
 from pipeline.services.facts import traits_of, view_of
 from pipeline.services.jobs import request_stop
@@ -135,16 +135,17 @@ def _write(job: Job, attempt: Attempt, decision: Decision, look: Machine | Look,
     if decision.close is not None:
         close = decision.close
         machine = look if isinstance(look, Machine) else None
+        reason = which_limit(job, attempt, close.reason)
         close_attempt(
             attempt,
-            close.reason,
+            reason,
             close.evidence,
             never_created=close.never_created,
             exit_code=machine.exit_code if machine else None,
-            error_message=_explain(close.reason, machine),
+            error_message=_explain(reason, machine),
             error_stack=machine.output_tail if machine else "",
         )
-        end_job(job, attempt, close.reason)
+        end_job(job, attempt, reason)
         return
     if decision.missed:
         Attempt.objects.filter(pk=attempt.pk).update(
@@ -152,7 +153,8 @@ def _write(job: Job, attempt: Attempt, decision: Decision, look: Machine | Look,
         )
     elif isinstance(look, Machine):
         _note(attempt, look)
-        meter(attempt, now)
+        # A stopped machine may be told as free while its disk is still billed: the last price stands.
+        meter(attempt, now, price=None if look.state is MachineState.EXITED else look.price_per_hour)
     if decision.alert_stop:
         _alert_stop(job, attempt)
     if decision.stage is not None:

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
-from pipeline import accounts, runs, wake
+from pipeline import accounts, balances, runs, wake
 from pipeline.killpoints import killpoint
 from pipeline.leases import LeaseLost, claim, claim_due, fenced, looking_after, release
 from pipeline.models import Attempt, CallOutcome, Credential, EventType, Job, ProviderCall
@@ -81,6 +81,8 @@ def _submit(job_id: UUID, lease: UUID) -> None:
             set_stage(job_id, "waiting_for_slot", "Waiting: every slot of this provider is taken.")
             release(job_id, lease, next_check_in=SLOT_WAIT_SECONDS)
             wake.submit(job_id, after=SLOT_WAIT_SECONDS)
+        elif too_little := balances.too_little_for(credential, provider, job.price_per_hour):
+            _fail_before(job_id, lease, EndReason.NO_FUNDS, too_little)
         else:
             _create(job_id, lease, _write_intent(job_id, lease, credential), provider)
 

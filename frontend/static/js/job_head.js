@@ -1,4 +1,5 @@
 // The upper half of a job's page: badge, progress, times, cards, how it ended. `JobHead.take` gets every new state of the job.
+import { costFacts } from "./costs.js";
 import { $, announce, setText, show } from "./dom.js";
 import { count, decimals, duration, epoch, full, money, percent } from "./format.js";
 import { drawBadge, hasEnded, isActive } from "./status.js";
@@ -125,11 +126,7 @@ export class JobHead {
     const running = job.status === "running" || job.status === "initializing" || job.status === "cancelling";
     const grown = running ? (Number(job.price_per_hour ?? 0) * since) / 3600 : 0;
     setText(part("cost"), money(final ? job.final_cost : Number(job.current_cost ?? 0) + grown));
-    const parts = [];
-    if (!final && job.estimated_cost !== null && job.estimated_cost !== undefined) parts.push(`est. ${money(job.estimated_cost)}`);
-    if (job.budget_limit) parts.push(`budget ${money(job.budget_limit)}`);
-    if (!parts.length && job.price_per_hour !== null) parts.push(`${money(job.price_per_hour)} per hour`);
-    setText(part("cost_sub"), parts.join(" · "));
+    setText(part("cost_sub"), costFacts(job, Number(job.current_cost ?? 0) + grown).join(" · "));
   }
 
   drawEnd() {

@@ -32,7 +32,7 @@ function drawRow(row, job) {
     addToSpark(row, job.id, Number(loss));
   }
   setText(part("cost"), money(job.final_cost ?? job.current_cost));
-  setText(part("of"), job.final_cost === null && job.estimated_cost ? `of ${money(job.estimated_cost)}` : "");
+  setText(part("of"), job.final_cost === null && (job.projected_cost ?? job.estimated_cost) ? `of ${money(job.projected_cost ?? job.estimated_cost)}` : "");
   setText(part("eta"), job.eta_seconds !== null && job.eta_seconds !== undefined ? `${duration(job.eta_seconds)} left` : "");
   show($("[data-cancel]", row), job.can_cancel);
 }

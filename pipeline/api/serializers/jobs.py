@@ -12,6 +12,7 @@ from datasets.models import Dataset
 from pipeline.api.schema import HYPERPARAMETERS
 from pipeline.api.serializers.strict import StrictSerializer, one_line
 from pipeline.api.serializers.telemetry import CostRecordSerializer, PointSerializer
+from pipeline.invoices import compared
 from pipeline.live.state import job_state
 from pipeline.models import Attempt, Job, Preset
 from pipeline.states import AttemptState, JobStatus
@@ -113,6 +114,18 @@ class JobCreateSerializer(StrictSerializer):
         return dataset
 
 
+class JobLimitsSerializer(StrictSerializer):
+    """What may be changed while a job lives. What is left out stays as it is."""
+
+    budget_limit = serializers.DecimalField(
+        max_digits=12, decimal_places=2, min_value=Decimal("0.01"), allow_null=True, required=False,
+        help_text="US dollars; null: none.",
+    )  # fmt: skip
+    max_duration = serializers.IntegerField(
+        min_value=60, max_value=14 * 24 * 3600, required=False, help_text="Seconds of running time."
+    )
+
+
 class JobSerializer(serializers.Serializer):
     """The live fields of a job. `current_cost` runs on between two readings of the meter."""
 
@@ -134,9 +147,11 @@ class JobSerializer(serializers.Serializer):
     total_steps = serializers.IntegerField(allow_null=True)
     current_metrics = serializers.DictField(child=serializers.JSONField(), help_text="The newest value of each metric.")
     current_cost = serializers.FloatField(allow_null=True, help_text="US dollars, as all money here.")
-    estimated_cost = serializers.FloatField(allow_null=True)
+    estimated_cost = serializers.FloatField(allow_null=True, help_text="In all, as said when the job was made.")
+    projected_cost = serializers.FloatField(allow_null=True, help_text="In all, at the present pace.")
     final_cost = serializers.FloatField(allow_null=True)
     budget_limit = serializers.FloatField(allow_null=True)
+    cost_limit = serializers.FloatField(allow_null=True, help_text="What it holds and is stopped at; null: no limit.")
     price_per_hour = serializers.FloatField(allow_null=True)
     currency = serializers.CharField()
     eta_seconds = serializers.FloatField(allow_null=True)
@@ -229,11 +244,22 @@ class ConfigurationSerializer(serializers.Serializer):
         return {"max_attempts": job.max_attempts}
 
 
+class CostSerializer(serializers.Serializer):
+    """Estimated, metered and invoiced, kept apart. `drift` is invoiced minus metered, of machines that have a bill."""
+
+    estimate = serializers.DictField(help_text="As said when the job was made: hours, total, confidence, basis.")
+    metered = serializers.FloatField()
+    invoiced = serializers.FloatField(allow_null=True)
+    drift = serializers.FloatField(allow_null=True)
+    settled = serializers.BooleanField(help_text="The provider's bill is complete.")
+
+
 class JobDetailSerializer(JobSerializer):
     """The live fields, and beside them what the job was made with and what it left so far."""
 
     configuration = ConfigurationSerializer()
     attempts = AttemptSerializer(many=True)
+    cost = CostSerializer()
     metrics = PointSerializer(many=True, help_text="The newest 200 points, oldest first; /metrics/ has all of them.")
     cost_records = CostRecordSerializer(many=True, help_text="The newest 200, oldest first; /costs/ has all of them.")
 
@@ -245,6 +271,7 @@ class JobDetailSerializer(JobSerializer):
         return job_state(instance) | {
             "configuration": ConfigurationSerializer(instance).data,
             "attempts": AttemptSerializer(instance.attempts.order_by("n"), many=True).data,
+            "cost": CostSerializer(vars(compared(instance)) | {"estimate": instance.estimate}).data,
             "metrics": PointSerializer(points[::-1], many=True).data,
             "cost_records": CostRecordSerializer(records[::-1], many=True).data,
         }

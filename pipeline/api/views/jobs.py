@@ -16,7 +16,8 @@ from rest_framework.viewsets import GenericViewSet
 
 from pipeline.api.auth import person
 from pipeline.api.filters import JobFilter
-from pipeline.api.serializers.jobs import JobCreateSerializer, JobDetailSerializer, JobSerializer
+from pipeline.api.serializers.jobs import JobCreateSerializer, JobDetailSerializer, JobLimitsSerializer, JobSerializer
+from pipeline.budgets import change_budget
 from pipeline.models import Job
 from pipeline.querysets import JobQuerySet
 from pipeline.services.errors import Conflict
@@ -46,6 +47,20 @@ class JobViewSet(ListModelMixin, GenericViewSet[Job]):
 
     @extend_schema(summary="One job, with its configuration, newest metrics and costs", responses=JobDetailSerializer)
     def retrieve(self, request: Request, job_id: UUID) -> Response:
+        return Response(self._detail(job_id))
+
+    @extend_schema(
+        summary="Change the budget and the maximum duration of a job that has not ended",
+        description="Checked against your month as at its start; what is left out stays. Alerts are armed again.",
+        request=JobLimitsSerializer,
+        responses=JobDetailSerializer,
+    )
+    def limits(self, request: Request, job_id: UUID) -> Response:
+        job = self._own(job_id)
+        given = JobLimitsSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        if given.validated_data:
+            change_budget(job.pk, given.validated_data, actor=request.user.get_username())
         return Response(self._detail(job_id))
 
     @extend_schema(summary="Delete a job that never started or has ended", responses={204: None})

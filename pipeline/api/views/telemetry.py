@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator
 from datetime import timedelta
@@ -187,13 +185,13 @@ def _points(job: Job) -> Iterator[MetricPoint]:
 
 def _csv(job: Job) -> Iterator[str]:
     extra = _extra_names(job)
-    yield _csv_row(["step", "at", "attempt", *METRIC_COLUMNS, *map(_cell, extra)])
+    yield streams.csv_row(["step", "at", "attempt", *METRIC_COLUMNS, *extra])
     for point in _points(job):
         values = [getattr(point, name) for name in METRIC_COLUMNS]
         values += [(point.extra or {}).get(name) for name in extra]
         flagged = point.nonfinite or {}
         cells = [flagged.get(name, value) for name, value in zip((*METRIC_COLUMNS, *extra), values, strict=True)]
-        yield _csv_row([point.step, point.at.isoformat(), point.attempt, *cells])
+        yield streams.csv_row([point.step, point.at.isoformat(), point.attempt, *cells])
 
 
 def _extra_names(job: Job) -> list[str]:
@@ -205,17 +203,6 @@ def _extra_names(job: Job) -> list[str]:
             [job.pk],
         )
         return [name for (name,) in cursor.fetchall() if name not in METRIC_COLUMNS]
-
-
-def _cell(text: str) -> str:
-    """A spreadsheet must not take a text that somebody chose for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-
-def _csv_row(cells: list[Any]) -> str:
-    line = io.StringIO()
-    csv.writer(line).writerow(cells)
-    return line.getvalue()
 
 
 def _json(job: Job) -> Iterator[str]:

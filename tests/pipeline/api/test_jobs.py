@@ -119,7 +119,7 @@ class TestDetail:
             with CaptureQueriesContext(connection) as queries:
                 owner.api.get(f"{LIST}{job.pk}/")
             counts.append(len(queries))
-        assert counts[0] == counts[1] <= 6
+        assert counts[0] == counts[1] <= 7
 
     def test_a_job_that_does_not_exist(self, owner):
         assert problem_of(owner.api.get(f"{LIST}{uuid4()}/"), 404)["code"] == "not_found"
