@@ -21,6 +21,14 @@ ENV_METRICS_API_URL = "METRICS_API_URL"
 ENV_WORK_DIR = "STOKER_WORK_DIR"  # where the spool, checkpoints and adapter are written
 ENV_MODELS_DIR = "STOKER_MODELS_DIR"  # optional: <dir>/<org>/<name> is used instead of the Hugging Face Hub
 
+# What a rented machine is told besides (training/pod.py).
+ENV_MAX_SECONDS = "STOKER_MAX_SECONDS"  # no machine trains longer, whatever happens
+ENV_POD_API_URL = "STOKER_POD_API_URL"  # where it can order its own end
+ENV_GPU_COUNT = "STOKER_GPU_COUNT"  # how many were asked for
+# To whom it belongs, beside its name: people can rename machines.
+ENV_INSTALLATION = "STOKER_INSTALLATION"
+ENV_ATTEMPT = "STOKER_ATTEMPT"
+
 HEARTBEAT_SECONDS = 15
 MAX_BATCH_EVENTS = 500
 MAX_BODY_BYTES = 2 * 1024 * 1024

@@ -35,7 +35,7 @@ def program(request: HttpRequest) -> HttpResponseBase:
 
 
 def _wire(
-    method: str, *, token_field: str = "token_hash"
+    method: str, *, column: str = "token_hash"
 ) -> Callable[[Callable[..., dict[str, Any]]], Callable[..., HttpResponse]]:
     """Wrap a view of a job: checks method and token, hands over the attempt, turns problems into problem+json."""
 
@@ -46,7 +46,7 @@ def _wire(
             try:
                 if request.method != method:
                     raise Problem(405, "method", f"Use {method} here.")
-                status, answer = 200, view(request, _authenticate(request, job_id, token_field), **kwargs)
+                status, answer = 200, view(request, _authenticate(request, job_id, column), **kwargs)
                 status = answer.pop("_status", status)
                 return JsonResponse(answer, status=status, headers={"Cache-Control": "no-store"})
             except Problem as problem:
@@ -69,7 +69,7 @@ def _wire(
     return decorate
 
 
-@_wire("POST", token_field="bootstrap_hash")
+@_wire("POST", column="bootstrap_hash")
 def exchange(request: HttpRequest, attempt: Attempt) -> dict[str, Any]:
     return bootstrap.exchange(attempt.pk, read_json(request)).to_json()
 
@@ -119,12 +119,12 @@ def finish(request: HttpRequest, attempt: Attempt) -> dict[str, Any]:
     return {"acked": runs.finish(attempt, read_json(request))}
 
 
-def _authenticate(request: HttpRequest, job_id: UUID, token_field: str) -> Attempt:
+def _authenticate(request: HttpRequest, job_id: UUID, column: str) -> Attempt:
     """The attempt whose token was sent: 401 for no or a wrong token, 404 for another job's, 410 when it is over."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Problem(401, "no_token", "Send the job token as “Authorization: Bearer <token>”.")
-    attempt = Attempt.objects.filter(**{token_field: token_hash(token.strip())}).first()
+    attempt = Attempt.objects.filter(**{column: token_hash(token.strip())}).first()
     if attempt is None:
         raise Problem(401, "wrong_token", "This job token is not known.")
     if attempt.job_id != job_id:

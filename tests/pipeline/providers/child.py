@@ -25,7 +25,6 @@ def command(harness: Harness, action: str, name: str, die_at: str = "") -> list[
     """`die_at` is a function ("os.rename") at whose first call the child is killed by SIGKILL."""
     request = dataclasses.asdict(harness.lasting(name))
     task = {"settings": harness.django_settings(), "path": harness.path, "action": action}
-    task["account"] = harness.account
     task |= {"account": harness.account(), "external_id": harness.ref(name).external_id}
     return [
         sys.executable,

@@ -27,6 +27,7 @@ from tests.pipeline.providers.child import run_child
 from tests.pipeline.providers.cluster_harness import ClusterHarness
 from tests.pipeline.providers.harness import INSTALLATION, Harness, is_sentence
 from tests.pipeline.providers.local_harness import LocalHarness
+from tests.pipeline.providers.runpod_harness import RunPodHarness
 from tests.pipeline.providers.simulated_harness import SimulatedHarness
 from tests.waiting import until
 
@@ -34,6 +35,7 @@ HARNESSES: tuple[type[Harness], ...] = (
     LocalHarness,
     SimulatedHarness,
     ClusterHarness,
+    RunPodHarness,
 )
 
 LIVE = (MachineState.STARTING, MachineState.RUNNING)
@@ -292,6 +294,10 @@ class ProviderConformance:
         assert last.outcome is not None
 
 
-def _gone(harness: Harness, name: str) -> Machine | None:
-    machine = harness.provider().observe([harness.ref(name)])[name]
+def _gone(harness: Harness, name: str) -> Machine | str | None:
+    """The machine that is gone, or "forgotten" where nothing is left of it; None while it is there."""
+    machine = harness.provider().observe([harness.ref(name)]).get(name)
+    if machine is None:
+        assert harness.forgets
+        return "forgotten"
     return machine if machine.state is MachineState.GONE else None

@@ -23,7 +23,6 @@ class Harness(abc.ABC):
     path: ClassVar[str]  # dotted path of the provider's class
     call_seconds: ClassVar[float] = 2.0  # no call may take longer
     forgets: ClassVar[bool] = False  # outside nothing is left of a machine that has ended: it is missing, not GONE
-    account: ClassVar[dict[str, str] | None] = None  # what opens the account, where one is needed
 
     def __init__(self, settings: Any, home: Path) -> None:
         self.settings = settings
@@ -38,7 +37,8 @@ class Harness(abc.ABC):
 
     def provider(self) -> Provider:
         """A new object, as another process would make it."""
-        made: Provider = import_string(self.path)(Account(**self.account) if self.account else None)
+        account = self.account()
+        made: Provider = import_string(self.path)(Account(**account) if account else None)
         return made
 
     @abc.abstractmethod
