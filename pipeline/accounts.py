@@ -65,6 +65,14 @@ def provider_with(provider: str, credential: Credential | None) -> Provider:
     return get_provider(provider, open_account(credential) if credential else None)
 
 
+def unchanged(credential: Credential | None) -> bool:
+    """Whether the row still holds the key that was read from it; if so, until the end of the transaction."""
+    if credential is None:
+        return True
+    rows = Credential.objects.select_for_update(no_key=True).filter(pk=credential.pk, secret=credential.secret)
+    return rows.values_list("pk", flat=True).first() is not None
+
+
 def works(credential: Credential | None) -> None:
     """Note that the provider accepted the credential just now; jobs that were told of a problem are told of its end."""
     if credential is None or not credential.problem:

@@ -8,6 +8,7 @@ from pipeline.api.live_views import LiveView, MetricsView
 from pipeline.api.views import docs, money, telemetry
 from pipeline.api.views.access import MeView, TokenViewSet
 from pipeline.api.views.catalogue import BaseModelsView, HyperparametersView, PresetViewSet, ProvidersView
+from pipeline.api.views.credentials import CredentialViewSet
 from pipeline.api.views.jobs import JobViewSet
 
 JOB = "jobs/<uuid:job_id>/"
@@ -41,6 +42,17 @@ urlpatterns = [
     path("estimates/", money.EstimatesView.as_view(), name="api-estimates"),
     path("tokens/", TokenViewSet.as_view({"get": "list", "post": "create"}), name="api-tokens"),
     path("tokens/<uuid:token_id>/", TokenViewSet.as_view({"delete": "destroy"}), name="api-token"),
+    path("credentials/", CredentialViewSet.as_view({"get": "list"}), name="api-credentials"),
+    path(
+        "credentials/<slug:provider>/",
+        CredentialViewSet.as_view({"put": "save", "delete": "destroy"}),
+        name="api-credential",
+    ),
+    path(
+        "credentials/<slug:provider>/check/",
+        CredentialViewSet.as_view({"post": "check"}),
+        name="api-credential-check",
+    ),
     path("me/", MeView.as_view(), name="api-me"),
     path("schema/", docs.SchemaView.as_view(), name="api-schema"),
     path("docs/", docs.DocsView.as_view(), name="api-docs"),

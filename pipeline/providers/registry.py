@@ -9,6 +9,7 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from pipeline.providers.base import Account, Provider
+from pipeline.providers.secrecy import discreet
 
 
 class UnknownProvider(LookupError):
@@ -28,7 +29,9 @@ def provider_class(name: str) -> type[Provider]:
 
 
 def get_provider(name: str, account: Account | None = None) -> Provider:
-    return provider_class(name)(account)
+    """The provider, opened with an account where it needs one; what then comes out of it never holds the secret."""
+    kind = provider_class(name)
+    return discreet(kind)(account) if account else kind()
 
 
 @cache

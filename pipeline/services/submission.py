@@ -100,6 +100,9 @@ def _write_intent(job_id: UUID, lease: UUID, credential: Credential | None) -> A
     with fenced(job_id, lease) as job:
         if job.status != JobStatus.QUEUED or job.desired != Desired.RUN:
             raise LeaseLost(f"Job {job_id} is no longer waiting.")
+        if not accounts.unchanged(credential):
+            # The machine would be made with the old key, perhaps in an account that nobody looks at any more.
+            raise LeaseLost(f"Job {job_id}: the key of its account was replaced or removed meanwhile.")
         n = (job.attempts.order_by("-n").values_list("n", flat=True).first() or 0) + 1
         name = machine_name(settings.STOKER_INSTALLATION, job.pk.hex, n)
         attempt = Attempt.objects.create(

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from pipeline.providers.base import (
     Account,
+    AuthError,
     CreateRequest,
     Machine,
     MachineRef,
@@ -38,6 +39,9 @@ class World:
     look_error: ProviderError | None = None
     stop_error: ProviderError | None = None
     stops_at_once: bool = True
+    accounts: dict[str, str] = field(default_factory=dict)  # key -> account that it opens (RentedProvider)
+    rented_by: dict[str, str] = field(default_factory=dict)  # machine -> account
+    fault: Callable[[str, Account], None] | None = None  # called with the operation before each call; may raise
     lock: threading.Lock = field(default_factory=threading.Lock)
     numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -132,3 +136,52 @@ class ScriptedProvider:
         if self.world.list_error:
             raise self.world.list_error
         return [machine for machine in self.world.alive if machine.name not in self.world.hidden]
+
+
+class RentedProvider(ScriptedProvider):
+    """The same outside world, where a person's key opens an account, and shows the machines of that account alone."""
+
+    name: ClassVar[str] = "rented"
+    label: ClassVar[str] = "Rented"
+    needs_account: ClassVar[bool] = True
+    takes_base_url: ClassVar[bool] = True
+    account_options: ClassVar[Mapping[str, str]] = {"idempotent": "The same request twice makes one machine."}
+
+    def __init__(self, account: Account | None = None) -> None:
+        assert account is not None
+        self.account = account
+
+    def check_account(self) -> str:
+        self._enter("check")
+        return self._name
+
+    def offers(self) -> Sequence[Offer]:
+        self._enter("offers")
+        return [replace(offer, provider="rented") for offer in super().offers()]
+
+    def create(self, request: CreateRequest) -> Machine:
+        self._enter("create")
+        self.world.rented_by.setdefault(request.name, self._name)
+        return super().create(request)
+
+    def observe(self, refs: Sequence[MachineRef]) -> Mapping[str, Machine]:
+        self._enter("observe")
+        return {name: one for name, one in super().observe(refs).items() if self.world.rented_by[name] == self._name}
+
+    def stop(self, ref: MachineRef, *, force: bool = False) -> None:
+        self._enter("stop")
+        super().stop(ref, force=force)
+
+    def inventory(self) -> Sequence[Machine]:
+        self._enter("inventory")
+        return [one for one in super().inventory() if self.world.rented_by.get(one.name) == self._name]
+
+    @property
+    def _name(self) -> str:
+        return self.world.accounts[self.account.secret]
+
+    def _enter(self, operation: str) -> None:
+        if self.world.fault:
+            self.world.fault(operation, self.account)
+        if self.account.secret not in self.world.accounts:
+            raise AuthError("Rented does not accept this key. Make a new one there and save it.", status=401)

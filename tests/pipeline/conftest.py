@@ -17,3 +17,10 @@ def world(settings: Any) -> Iterator[World]:
     ScriptedProvider.world = World()
     yield ScriptedProvider.world
     ScriptedProvider.world = World()
+
+
+@pytest.fixture
+def rented(world: World, settings: Any) -> World:
+    """The same, with a provider beside it that a key opens; no key is known there yet."""
+    settings.STOKER_PROVIDERS = settings.STOKER_PROVIDERS | {"rented": "tests.fakes.provider.RentedProvider"}
+    return world

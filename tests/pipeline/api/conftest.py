@@ -9,10 +9,25 @@ from django.core.files.storage import storages
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from pipeline.models import ApiToken, Artifact, Attempt, CostRecord, EventType, Job, LogLine, MetricPoint, Sample
+from pipeline.models import (
+    ApiToken,
+    Artifact,
+    Attempt,
+    CostRecord,
+    Credential,
+    EventType,
+    Job,
+    LogLine,
+    MetricPoint,
+    Sample,
+)
+from pipeline.services import credentials
 from pipeline.services.tokens import create_token
 from pipeline.transitions import record_event
 from tests.factories import make_dataset, make_job, make_running_job
+from tests.fakes.provider import World
+
+ACCOUNT_KEY = "rpa_key-of-the-owner"
 
 
 @dataclass
@@ -25,15 +40,17 @@ class Things:
     artifact: Artifact
     token: ApiToken
     token_text: str
+    credential: Credential
 
 
 @pytest.fixture(autouse=True)
-def scripted_provider(world: Any) -> None:
+def scripted_provider(world: World) -> None:
     """No test of the API asks this machine or the simulated one for anything."""
+    world.accounts[ACCOUNT_KEY] = "owner@lab"
 
 
 @pytest.fixture
-def things(owner: Any) -> Things:
+def things(owner: Any, rented: World) -> Things:
     token, text = create_token(owner.user, "laptop")
     job, *_ = make_running_job(owner.user)
     Job.objects.filter(pk=job.pk).update(name="Rünning job", progress=50)
@@ -41,7 +58,8 @@ def things(owner: Any) -> Things:
     running, attempt = fill(job)
     saved = make_job(owner.user, name="saved job")
     storages["lora-datasets"].save(saved.dataset.storage_path, ContentFile(b'{"text": "hello"}\n'))
-    return Things(saved, running, attempt, running.artifacts.get(), token, text)
+    credential = credentials.save(owner.user, "rented", secret=ACCOUNT_KEY)
+    return Things(saved, running, attempt, running.artifacts.get(), token, text, credential)
 
 
 def fill(job: Job, points: int = 3) -> tuple[Job, Attempt]:

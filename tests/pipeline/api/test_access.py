@@ -50,6 +50,10 @@ def token(things: Things) -> dict[str, Any]:
     return {"token_id": things.token.pk}
 
 
+def credential(things: Things) -> dict[str, Any]:
+    return {"provider": things.credential.provider}
+
+
 def dataset(things: Things) -> dict[str, Any]:
     return {"pk": things.saved.dataset_id}
 
@@ -90,6 +94,10 @@ CASES = [
     Case("get", "api-tokens", Kind.LIST),
     Case("post", "api-tokens", Kind.LIST),
     Case("delete", "api-token", Kind.OBJECT, token),
+    Case("get", "api-credentials", Kind.LIST),
+    Case("put", "api-credential", Kind.LIST, credential),
+    Case("delete", "api-credential", Kind.OBJECT, credential),
+    Case("post", "api-credential-check", Kind.OBJECT, credential),
     Case("get", "api-me", Kind.LIST),
     Case("get", "api-schema", Kind.COMMON),
     Case("get", "api-notifications", Kind.LIST),
@@ -168,6 +176,7 @@ def test_a_stranger_sees_nothing_of_the_owners(case, stranger, things):
             things.running.pk,
             things.token.pk,
             things.saved.dataset_id,
+            things.credential.account_name,
             "owner@example.org",
         ):
             assert str(secret) not in body

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.models import Job
+from tests.pipeline.api.conftest import ACCOUNT_KEY
 from training.hyperparameters import BY_NAME
 
 anything = st.recursive(
@@ -85,7 +86,21 @@ def test_any_query(owner, things, part, query):
     is_an_answer(owner.api.get(path, query), 200, 400, 404)
 
 
-@pytest.mark.parametrize("path", ["/api/notifications/", "/api/tokens/", "/api/presets/", "/api/datasets/"])
+@calm
+@given(body=st.dictionaries(st.sampled_from(["secret", "base_url", "options", "hint"]), anything, min_size=1))
+@example(body={"secret": ACCOUNT_KEY, "options": {"idempotent": 10**400}})
+@example(body={"secret": ACCOUNT_KEY, "options": {"idempotent": "\x00"}})
+@example(body={"secret": ACCOUNT_KEY, "base_url": "https://[::1"})
+@example(body={"secret": ACCOUNT_KEY, "base_url": "https://" + "a" * 300})
+def test_saving_a_key(owner, rented, body):
+    with transaction.atomic():
+        is_an_answer(owner.api.put("/api/credentials/rented/", body, format="json"), 200, 400)
+        transaction.set_rollback(True)
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/notifications/", "/api/tokens/", "/api/credentials/", "/api/presets/", "/api/datasets/"]
+)
 @calm
 @given(
     query=st.dictionaries(

@@ -85,6 +85,7 @@ def test_generated_requests_get_documented_answers(owner, things):
         "token_id": str(things.token.pk),
         "id": str(things.saved.dataset_id),
         "slug": "balanced",
+        "provider": things.credential.provider,
     }
     schema = schemathesis.openapi.from_wsgi("/api/schema/?format=json", WSGIHandler(), headers=headers)
     checks = [CHECKS.get_one(name) for name in CHECKED]
