@@ -67,7 +67,6 @@ class FakeRunPod:
         self._stopping = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="fake RunPod's clock", daemon=True)
         if host is not None:
-            host.addresses = {"RUNPOD_API_URL": self.url, "RUNPOD_GRAPHQL_URL": self.graphql_url}
             host.adopt(self.world)
 
     @property

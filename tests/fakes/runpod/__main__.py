@@ -10,6 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
+from pipeline.config.content import trainer_python
 from tests.fakes.runpod import KEY, Boot, FakeRunPod, Host
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -48,14 +49,16 @@ def main(arguments: list[str] | None = None) -> int:
 def _command(given: str | None) -> list[str]:
     if given:
         return shlex.split(given)
-    home = Path(os.environ.get("STOKER_HOME") or ROOT / ".stoker")
-    python = os.environ.get("STOKER_TRAINER_PYTHON") or str(home / "trainer" / "bin" / "python")
-    return [python, str(ROOT / "training" / "pod.py")]
+    python = os.environ.get("STOKER_TRAINER_PYTHON") or trainer_python(_home(), ROOT)
+    return [str(python), str(ROOT / "training" / "pod.py")]
 
 
 def _models() -> Path:
-    home = Path(os.environ.get("STOKER_HOME") or ROOT / ".stoker")
-    return Path(os.environ.get("STOKER_MODELS_DIR") or home / "models")
+    return Path(os.environ.get("STOKER_MODELS_DIR") or _home() / "models")
+
+
+def _home() -> Path:
+    return Path(os.environ.get("STOKER_HOME") or ROOT / ".stoker")
 
 
 if __name__ == "__main__":

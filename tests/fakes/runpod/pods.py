@@ -26,12 +26,14 @@ from tests.fakes.runpod.world import World
 from training.contract import ENV_METRICS_API_URL
 
 RESTART_PAUSE = 1.0  # seconds of ours between the end of a container and its next start
+POD_ID = "RUNPOD_POD_ID"
 UNREACHABLE = "http://127.0.0.1:9/cut-off"
 NICE = 5
 
 
 @dataclass
 class Container:
+    id: str  # of the pod
     process: psutil.Process
     popen: subprocess.Popen[bytes] | None  # None: started by an earlier process of the host
     started: float  # imitated time
@@ -46,27 +48,25 @@ class Container:
                 return None
         return -1000
 
-    def signal(self, number: signal.Signals) -> None:
-        """To the program alone when it may save something, to all that belongs to it when it must die."""
-        victims = [self.process]
-        if number == signal.SIGKILL:
+    def ask_to_end(self) -> None:
+        """To the main process alone, as a container host does."""
+        with contextlib.suppress(psutil.Error):
+            self.process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """The main process, and all that it started, in whatever session: nothing outlives a container."""
+        for victim in [self.process, *_members(self.id)]:
             with contextlib.suppress(psutil.Error):
-                victims += self.process.children(recursive=True)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-        for victim in victims:
-            with contextlib.suppress(psutil.Error):
-                victim.send_signal(number)
+                victim.kill()
 
 
 class Host:
-    """`command` is what every container runs; `addresses` are variables that lead it to the imitated API."""
+    """`command` is what every container runs, whatever its image is called."""
 
     def __init__(self, command: Sequence[str], folder: Path, models_dir: Path) -> None:
         self.command = list(command)
         self.folder = folder
         self.models_dir = models_dir
-        self.addresses: dict[str, str] = {}
         self._containers: dict[str, Container] = {}
         self._start_next: dict[str, float] = {}
 
@@ -76,7 +76,7 @@ class Host:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process = psutil.Process(known["pid"])
                 if abs(process.create_time() - known["create_time"]) < 0.1:
-                    self._containers[id_] = Container(process, None, known["started"])
+                    self._containers[id_] = Container(id_, process, None, known["started"])
 
     def tick(self, world: World) -> None:
         """Start, start again and end what ought to be. Returns at once."""
@@ -105,7 +105,7 @@ class Host:
     def kill(self) -> None:
         """End every program now, and wait for it."""
         for container in self._containers.values():
-            container.signal(signal.SIGKILL)
+            container.kill()
         for container in self._containers.values():
             if container.popen is not None:
                 container.popen.wait()
@@ -121,18 +121,18 @@ class Host:
             done = loop.get("done", 0)
             if loop["loops"] is None or done < loop["loops"]:
                 loop["done"] = done + 1
-                container.signal(signal.SIGKILL)
+                container.kill()
 
     def _end(self, container: Container, grace: float) -> None:
         if container.kill_at is None:
             container.kill_at = time.monotonic() + grace
             if grace > 0:
-                container.signal(signal.SIGTERM)
+                container.ask_to_end()
         if time.monotonic() >= container.kill_at:
-            container.signal(signal.SIGKILL)
+            container.kill()
 
     def _ended(self, world: World, pod: Pod, container: Container, code: int, now: float) -> None:
-        container.signal(signal.SIGKILL)  # what it left behind dies with it
+        container.kill()  # what it left behind dies with it
         del self._containers[pod.id]
         self._remember(world)
         pod.note(now, f"container ended ({'exit code ' + str(code) if code != -1000 else 'nobody saw how'})")
@@ -155,7 +155,7 @@ class Host:
         process = psutil.Process(popen.pid)
         with contextlib.suppress(psutil.Error, OSError):
             process.nice(NICE)  # pages stay quick while a CPU trains
-        self._containers[pod.id] = Container(process, popen, now)
+        self._containers[pod.id] = Container(pod.id, process, popen, now)
         pod.container_since = now
         pod.note(now, "start container")
         self._remember(world)
@@ -166,15 +166,14 @@ class Host:
         if pod.traits.get("cut_off") and ENV_METRICS_API_URL in asked:
             asked[ENV_METRICS_API_URL] = UNREACHABLE
         injected = {
-            "RUNPOD_POD_ID": pod.id,
+            POD_ID: pod.id,
             "RUNPOD_API_KEY": pod.key,
             "RUNPOD_DC_ID": pod.place,
             "RUNPOD_POD_HOSTNAME": f"{pod.id}-imitated",
             "RUNPOD_GPU_COUNT": str(pod.count),
             "RUNPOD_CPU_COUNT": str(9 * pod.count),
         }
-        requested = self.addresses | asked | injected
-        return program_environment(os.environ, requested, work_dir=disk, models_dir=self.models_dir)
+        return program_environment(os.environ, asked | injected, work_dir=disk, models_dir=self.models_dir)
 
     def _place(self, pod: Pod) -> Path:
         return self.folder / pod.id
@@ -186,3 +185,13 @@ class Host:
                 created = container.process.create_time()
                 known[id_] = {"pid": container.process.pid, "create_time": created, "started": container.started}
         world.extra["containers"] = known
+
+
+def _members(id_: str) -> list[psutil.Process]:
+    """Every process that was born in the container of this pod."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(POD_ID) == id_:
+                found.append(process)
+    return found
