@@ -137,6 +137,7 @@ class Job:
     stop_requested_at: float | None = None
     next_check_at: float = 0.0
     lease: object | None = None
+    claimed_at: float = 0.0
     lease_until: float = 0.0
     attempts: list[Attempt] = field(default_factory=list)
     ended_at: float | None = None
@@ -288,7 +289,7 @@ class Server:
     def claim(self, job: Job, *statuses: JobStatus) -> object | None:
         if job.status not in statuses or (job.lease is not None and job.lease_until >= self.clock.now):
             return None
-        job.lease, job.lease_until = object(), self.clock.now + LEASE
+        job.lease, job.claimed_at, job.lease_until = object(), self.clock.now, self.clock.now + LEASE
         return job.lease
 
     def fenced(self, job: Job, lease: object) -> None:
@@ -309,7 +310,7 @@ class Server:
             return
         if next_check_in is not None and job.status not in TERMINAL:
             planned = self.clock.now + next_check_in
-            sooner = job.next_check_at > job.lease_until - LEASE and job.next_check_at < planned
+            sooner = job.claimed_at < job.next_check_at < planned
             job.next_check_at = job.next_check_at if sooner else planned
         job.lease = None
 
@@ -355,6 +356,7 @@ class Server:
         if job.wants_stop:
             self.wake(self.stop, job)
             return
+        yield 0.01
         attempt = self._write_intent(job, lease)
         self.step("intent.after_commit")
         yield from self._create(job, lease, attempt)
