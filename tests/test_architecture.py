@@ -34,6 +34,7 @@ STANDARD_LIBRARY_ONLY = [
     "training/records.py",
     "training/hyperparameters.py",
     "training/conflicts.py",
+    "training/pod.py",
     "pipeline/config/leash.py",
 ]
 

@@ -1,7 +1,7 @@
 """The wire to RunPod: REST v2, and one question of the older GraphQL interface.
 
 What may be asked twice without harm is asked again after a passing fault, within a bound. A request for a pod is not:
-an answer that got lost may have made one. The key is in the header of each request and in nothing that is kept or shown.
+an answer that got lost may have made one. The key is in the header of each request and in nothing that is shown.
 """
 
 from __future__ import annotations
