@@ -26,7 +26,7 @@ def view_of(job: Job, attempt: Attempt) -> View:
         stop_sent_at=attempt.stop_sent_at,
         attempt_created_at=attempt.created_at,
         create_unknown_since=attempt.create_unknown_since,
-        create_called=made_calls(attempt.calls.all()).exists(),
+        create_called=_create_called(attempt),
         first_missed_at=attempt.first_missed_at,
         machine_seen_at=attempt.machine_seen_at,
         running_seen_at=attempt.running_seen_at,
@@ -39,6 +39,15 @@ def view_of(job: Job, attempt: Attempt) -> View:
         max_duration=time_left(job, attempt),
         stop_alerted=attempt.stop_alerted_at is not None,
     )
+
+
+def _create_called(attempt: Attempt) -> bool:
+    """Whether a call may have made something: what was surely in vain does not count.
+
+    Annotated where many attempts are read at once.
+    """
+    annotated: bool | None = getattr(attempt, "create_called", None)
+    return made_calls(attempt.calls.all()).exists() if annotated is None else annotated
 
 
 def made_calls(calls: QuerySet[ProviderCall]) -> QuerySet[ProviderCall]:

@@ -10,21 +10,30 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from pipeline import accounts, ingest, wake
-from pipeline.costs import meter
-from pipeline.decide import Decision, Look, decide
-from pipeline.leases import AFTER_MISTAKE, LeaseLost, claim, claim_due, fenced, looking_after, release
-from pipeline.models import Attempt, EventType, Job
+from pipeline.costs import METER_EVERY, meter
+from pipeline.decide import Decision, Look, Traits, decide
+from pipeline.leases import (
+    AFTER_MISTAKE,
+    LeaseLost,
+    claim,
+    claim_due,
+    fenced,
+    looking_after,
+    release,
+    release_all,
+)
+from pipeline.models import Attempt, EventType, Job, ProviderCall
 from pipeline.providers.base import AuthError, Machine, MachineRef, MachineState, Provider, ProviderError
 from pipeline.providers.registry import UnknownProvider
 from pipeline.services import stopping, submission
 from pipeline.services.ending import close_attempt, end_job, which_limit
 from pipeline.services.errors import Conflict
-from pipeline.services.facts import traits_of, view_of
+from pipeline.services.facts import made_calls, traits_of, view_of
 from pipeline.services.jobs import request_stop
 from pipeline.states import ATTEMPT_CLOSED, CONSEQUENCES, AttemptState, EndReason, JobStatus
 from pipeline.transitions import record_event, set_stage
@@ -32,7 +41,12 @@ from training.contract import Outcome
 
 logger = logging.getLogger(__name__)
 
+SOON = timedelta(seconds=0.2)  # a wake-up may come a little before its time
+# An account whose next look comes sooner is woken by a message, one for all its jobs; beat is early enough for others.
+PROMPT_SECONDS = 5.0
 _OBSERVED = (JobStatus.INITIALIZING, JobStatus.RUNNING, JobStatus.CANCELLING)
+# Columns of a job that a look does not need and that may be long.
+_NOT_NEEDED = ("hyperparameters", "current_metrics", "plan", "error_message", "error_stack", "gpu_fallbacks")
 
 
 def poll_due(overdue: timedelta = timedelta(0)) -> int:
@@ -43,12 +57,13 @@ def poll_due(overdue: timedelta = timedelta(0)) -> int:
 
 
 def poll(job_id: UUID) -> None:
-    """Look after one job now, unless it was looked at already and is not due. Safe to call twice, late, or never."""
-    if Job.objects.filter(pk=job_id, next_check_at__gt=Now() + timedelta(seconds=0.2)).exists():
-        return
-    lease = claim(job_id, *_OBSERVED)
-    if lease is not None:
-        _observe({job_id: lease})
+    """Look after one job if it is due, and with the same look after every other due job in its account.
+
+    Safe to call twice, late, or never.
+    """
+    last = Attempt.objects.filter(job_id=job_id).order_by("-n").values_list("provider", "credential_id").first()
+    if last is not None:
+        _observe(claim_due(settings.STOKER_POLLS_PER_CYCLE, *_OBSERVED, within=SOON, account=last))
 
 
 def resync(job_ids: Iterable[UUID]) -> set[UUID]:
@@ -62,9 +77,15 @@ def resync(job_ids: Iterable[UUID]) -> set[UUID]:
 
 
 def _observe(leases: dict[UUID, UUID]) -> None:
-    open_attempts = Attempt.objects.filter(job_id__in=leases).exclude(state__in=[s.value for s in ATTEMPT_CLOSED])
+    open_attempts: Iterable[Attempt] = (
+        Attempt.objects.filter(job_id__in=leases)
+        .exclude(state__in=[s.value for s in ATTEMPT_CLOSED])
+        .annotate(create_called=Exists(made_calls(ProviderCall.objects.filter(attempt=OuterRef("pk")))))
+        .select_related("job", "credential")
+        .defer("error_message", "error_stack", *(f"job__{name}" for name in _NOT_NEEDED))
+    )
     by_account: defaultdict[tuple[str, UUID | None], list[Attempt]] = defaultdict(list)
-    for attempt in open_attempts.select_related("job", "credential"):
+    for attempt in open_attempts:
         by_account[attempt.provider, attempt.credential_id].append(attempt)
     for (name, _), attempts in by_account.items():
         try:
@@ -76,9 +97,22 @@ def _observe(leases: dict[UUID, UUID]) -> None:
                 release(attempt.job_id, leases[attempt.job_id], next_check_in=AFTER_MISTAKE)
             continue
         looks = _look_at(provider, attempts)
+        quiet: defaultdict[float, list[UUID]] = defaultdict(list)
+        soonest = PROMPT_SECONDS + 1
+        now, traits = timezone.now(), traits_of(provider)
         for attempt in attempts:
             look: Machine | Look = Look.FAILED if looks is None else looks.get(attempt.name, Look.ABSENT)
-            _apply(provider, attempt, leases[attempt.job_id], look)
+            next_in = _nothing_to_do(attempt, look, now, traits)
+            if next_in is not None:
+                quiet[next_in].append(attempt.job_id)
+            else:
+                next_in = _apply(provider, attempt, leases[attempt.job_id], look)
+            if next_in is not None and next_in < soonest:
+                soonest, first = next_in, attempt.job_id
+        for next_in, job_ids in quiet.items():
+            release_all(job_ids, (leases[job_id] for job_id in job_ids), next_check_in=next_in)
+        if soonest <= PROMPT_SECONDS:
+            wake.poll(first, after=soonest)
     looked_at = {attempt.job_id for attempts in by_account.values() for attempt in attempts}
     for job_id in leases.keys() - looked_at:
         stopping.without_machine(job_id, leases[job_id])
@@ -98,8 +132,24 @@ def _look_at(provider: Provider, attempts: list[Attempt]) -> dict[str, Machine] 
     return looks
 
 
-def _apply(provider: Provider, attempt: Attempt, lease: UUID, look: Machine | Look) -> None:
-    job_id = attempt.job_id
+def _nothing_to_do(attempt: Attempt, look: Machine | Look, now: datetime, traits: Traits) -> float | None:
+    """Seconds until the next look where this one teaches nothing and calls for nothing; None where it may.
+
+    Judged from rows that are not locked: whatever changed meanwhile wakes the job itself.
+    """
+    if isinstance(look, Machine) and (
+        look.report is not None or attempt.state != AttemptState.LIVE or _news(attempt, look)
+        or look.price_per_hour not in (None, attempt.price_per_hour)
+        or (attempt.metered_until is not None and now - attempt.metered_until >= METER_EVERY)
+    ):  # fmt: skip
+        return None
+    decision = decide(view_of(attempt.job, attempt), look, now, traits)
+    return decision.next_in if decision == Decision(next_in=decision.next_in) else None
+
+
+def _apply(provider: Provider, attempt: Attempt, lease: UUID, look: Machine | Look) -> float | None:
+    """Do what a look calls for, under the job's lock. Return the seconds until the next look, None for no more."""
+    job_id, next_in = attempt.job_id, None
     with looking_after(job_id, lease):
         if isinstance(look, Machine):
             _take_in(attempt, lease, look)
@@ -107,7 +157,7 @@ def _apply(provider: Provider, attempt: Attempt, lease: UUID, look: Machine | Lo
         with fenced(job_id, lease) as job:
             attempt.refresh_from_db()
             if not attempt.is_open:
-                return
+                return None
             decision = decide(view_of(job, attempt), look, now, traits_of(provider))
             _write(job, attempt, decision, look, now)
         if decision.create_again:
@@ -117,8 +167,9 @@ def _apply(provider: Provider, attempt: Attempt, lease: UUID, look: Machine | Lo
         if decision.request_stop:
             _stop_for_a_limit(job_id, decision.request_stop)
         if decision.close is None:
-            release(job_id, lease, next_check_in=decision.next_in)
-            wake.poll(job_id, after=decision.next_in)
+            next_in = decision.next_in
+            release(job_id, lease, next_check_in=next_in)
+    return next_in
 
 
 def _take_in(attempt: Attempt, lease: UUID, machine: Machine) -> None:
@@ -152,7 +203,8 @@ def _write(job: Job, attempt: Attempt, decision: Decision, look: Machine | Look,
             list_misses=F("list_misses") + 1, first_missed_at=Coalesce("first_missed_at", Now())
         )
     elif isinstance(look, Machine):
-        _note(attempt, look)
+        if news := _news(attempt, look):
+            Attempt.objects.filter(pk=attempt.pk).update(**news)
         # A stopped machine may be told as free while its disk is still billed: the last price stands.
         meter(attempt, now, price=None if look.state is MachineState.EXITED else look.price_per_hour)
     if decision.alert_stop:
@@ -164,17 +216,16 @@ def _write(job: Job, attempt: Attempt, decision: Decision, look: Machine | Look,
         set_stage(job.pk, decision.stage, message, detail=detail, attempt=attempt.n)
 
 
-def _note(attempt: Attempt, machine: Machine) -> None:
-    """Keep what a look teaches for good: that it was there, and when it was first seen to run or to have ended."""
+def _news(attempt: Attempt, machine: Machine) -> dict[str, Any]:
+    """What a look teaches for good: that it was there, when it was first seen to run or to have ended, what it is."""
     fields: dict[str, Any] = {"list_misses": 0, "first_missed_at": None} if attempt.list_misses else {}
     if machine.state is MachineState.RUNNING and attempt.running_seen_at is None:
         fields["running_seen_at"] = Now()
     if machine.state is MachineState.EXITED and attempt.exited_seen_at is None:
         fields["exited_seen_at"] = Now()
-    if machine.gpu_type and machine.gpu_type != attempt.gpu_type:
+    if machine.gpu_type and machine.gpu_type[:120] != attempt.gpu_type:
         fields["gpu_type"] = machine.gpu_type[:120]
-    if fields:
-        Attempt.objects.filter(pk=attempt.pk).update(**fields)
+    return fields
 
 
 def _alert_stop(job: Job, attempt: Attempt) -> None:

@@ -83,7 +83,7 @@ class TestEnds:
         assert world.count("force") == 1, "what is left of it is billed"
         world.hidden.add(attempt.name)
         look(job)
-        shift(attempt, first_missed_at=timedelta(seconds=31))
+        shift(attempt, first_missed_at=timedelta(seconds=31), machine_seen_at=timedelta(minutes=5))
         look(job)
         attempt.refresh_from_db()
         assert (attempt.reason, job.status) == (EndReason.PREEMPTED, JobStatus.QUEUED)
@@ -215,8 +215,8 @@ class TestAccounts:
         assert sorted(RentedProvider.looks) == ["key of ada", "key of bob"]
 
     def test_a_refused_key_concludes_nothing_and_is_told_once(self) -> None:
-        job = self.running(self.person_with_key("key"))
-        RentedProvider.refused.add("key")
+        job = self.running(self.person_with_key("rnt_4f1c"))
+        RentedProvider.refused.add("rnt_4f1c")
         for _ in range(3):
             look(job)
         assert job.status == JobStatus.INITIALIZING
@@ -230,7 +230,7 @@ class TestAccounts:
         assert job.events.filter(data__what="credential", level="info").count() == 1
 
     def test_a_key_that_cannot_be_read_concludes_nothing(self, settings: Any) -> None:
-        job = self.running(self.person_with_key("key"))
+        job = self.running(self.person_with_key("rnt_4f1c"))
         kept = settings.STOKER_ENCRYPTION_KEYS
         settings.STOKER_ENCRYPTION_KEYS = [b"x" * 32]
         request_cancel(job.pk)
@@ -245,13 +245,13 @@ class TestAccounts:
             make_job(make_user(), provider="rented", start=True)
 
     def test_a_machine_others_can_look_into_gets_a_token_for_one_exchange(self, world: World) -> None:
-        job = self.running(self.person_with_key("key"))
+        job = self.running(self.person_with_key("rnt_4f1c"))
         attempt = job.attempts.get()
         token = world.requests[attempt.name].environment["JOB_TOKEN"]
         assert token.startswith("stk_b_")
         assert attempt.token_hash is None
         assert attempt.bootstrap_hash == token_hash(token)
-        assert "key" not in str(world.requests[attempt.name])
+        assert "rnt_4f1c" not in str(world.requests[attempt.name])
 
 
 def test_a_machine_of_an_unknown_kind_is_left_alone(world: World) -> None:
