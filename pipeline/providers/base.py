@@ -236,4 +236,7 @@ class Unavailable(ProviderError):
 
 
 class NotSent(Unavailable):
-    """No connection came about, so a `create` surely asked for nothing and may be made again."""
+    """No connection came about, or the call was turned away unread: a `create` surely asked for nothing.
+
+    It may be made again, after `retry_after` seconds where the provider names a time.
+    """

@@ -167,8 +167,9 @@ def _unclear(job_id: UUID, lease: UUID, attempt: Attempt, message: str, *, next_
 def _not_reached(job_id: UUID, lease: UUID, attempt: Attempt, error: ProviderError) -> None:
     """Nothing was asked for: the same attempt asks again (pipeline.decide), until somebody cancels it."""
     set_stage(job_id, "submitting", f"Trying again: {error}", detail=str(error), attempt=attempt.n)
-    release(job_id, lease, next_check_in=NOT_REACHED_SECONDS)
-    wake.poll(job_id, after=NOT_REACHED_SECONDS)
+    wait = max(NOT_REACHED_SECONDS, error.retry_after or 0)
+    release(job_id, lease, next_check_in=wait)
+    wake.poll(job_id, after=wait)
 
 
 def adopt(job_id: UUID, lease: UUID, attempt: Attempt, machine: Machine) -> None:
