@@ -86,6 +86,7 @@ class MachineSighting(models.Model):
     gone_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
+        verbose_name = "machine"
         ordering = ["-first_seen_at", "-id"]
         constraints = [
             models.UniqueConstraint(

@@ -50,7 +50,7 @@ def confirm(look: AccountLook, *, actor: str) -> list[str]:
     held = MachineSighting.objects.filter(
         provider=look.provider, credential=look.credential, gone_at=None, held_back=True
     )
-    said = [end_machine(one, actor=actor) for one in held.select_related("attempt__job", "credential")]
+    said = [end_machine(one, actor=actor) for one in held.select_related("attempt__job", "credential").order_by("pk")]
     AccountLook.objects.filter(pk=look.pk).update(held_back="")
     return said
 
@@ -88,8 +88,8 @@ def tell_it_is_gone(sighting: MachineSighting) -> None:
     if sighting.stop_sent_at is None:
         return
     cost = _shown(cost_of(sighting, timezone.now()))
-    logger.warning("machine %s at %s is gone; it cost %s", sighting.external_id, sighting.provider, cost)
-    _tell(sighting, f"The machine {sighting.external_id} that was left over is gone. It cost about {cost}.", "info")
+    logger.warning("machine %s at %s is gone. Cost: %s", sighting.external_id, sighting.provider, cost)
+    _tell(sighting, f"The machine {sighting.external_id} that was left over is gone. Cost: {cost}.", "info")
 
 
 def _tell_it_is_ended(sighting: MachineSighting, actor: str) -> None:
@@ -101,8 +101,8 @@ def _tell_it_is_ended(sighting: MachineSighting, actor: str) -> None:
         what = f"A second machine bore the name of attempt {attempt.n}; it is being ended"
     else:
         what = f"A machine of attempt {attempt.n} was still there after its end; it is being ended"
-    logger.warning("%s at %s: %s. So far: %s", sighting.external_id, sighting.provider, what, cost)
-    _tell(sighting, f"{what}. It has cost about {cost}. Machine: {sighting.external_id}.", "warning", actor)
+    logger.warning("%s at %s: %s. Cost so far: %s", sighting.external_id, sighting.provider, what, cost)
+    _tell(sighting, f"{what}. Cost so far: {cost}. Machine: {sighting.external_id}.", "warning", actor)
 
 
 def _tell(sighting: MachineSighting, message: str, level: str, actor: str = "") -> None:
@@ -115,5 +115,5 @@ def _tell(sighting: MachineSighting, message: str, level: str, actor: str = "") 
 
 def _shown(cost: Decimal | None) -> str:
     if cost is None:
-        return "an amount that is not known"
-    return f"${cost:.2f}" if cost >= Decimal("0.01") or not cost else f"${cost.normalize():f}"
+        return "not known"
+    return f"about ${cost:.2f}" if cost >= Decimal("0.01") else "less than $0.01"

@@ -1,4 +1,4 @@
-"""The sweep: what runs at a provider and belongs to nobody is found, ended and told of; a doubtful look ends nothing."""
+"""The sweep: what belongs to nobody is found, ended and told of; a doubtful look ends nothing."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def ended_job(world: World) -> tuple[Any, Attempt]:
 
 
 def test_a_machine_of_an_attempt_is_seen_and_left_alone(world: World) -> None:
-    job, attempt = submitted(world)
+    _job, attempt = submitted(world)
     sweep()
     seen = MachineSighting.objects.get()
     assert (seen.verdict, seen.attempt, seen.external_id) == ("owned", attempt, attempt.external_id)
@@ -78,7 +78,7 @@ def test_a_machine_left_over_after_its_attempt_is_ended_and_its_job_told(world: 
     told = JobEvent.objects.get(job=job, data__what="forgotten_machine")
     # Until its end the attempt itself was billed; a minute at $3.60 an hour came after that.
     assert told.message == (
-        "A machine of attempt 1 was still there after its end; it is being ended. It has cost about $0.06. "
+        "A machine of attempt 1 was still there after its end; it is being ended. Cost so far: about $0.06. "
         "Machine: zombie."
     )
     assert (told.kind, told.level, told.attempt) == ("warning", "warning", 1)
@@ -86,7 +86,7 @@ def test_a_machine_left_over_after_its_attempt_is_ended_and_its_job_told(world: 
 
 def test_its_job_learns_when_it_is_gone_and_nothing_is_told_twice(world: World) -> None:
     job, attempt = ended_job(world)
-    world.stray(attempt.name, "zombie")
+    world.stray(attempt.name, "zombie", created_at=timezone.now() - timedelta(hours=2))
     world.stop_error = Unavailable("The provider does not answer.")
     for _ in range(3):
         sweep()
@@ -101,11 +101,11 @@ def test_its_job_learns_when_it_is_gone_and_nothing_is_told_twice(world: World) 
     assert MachineSighting.objects.get(external_id="zombie").gone_at is not None
     told = JobEvent.objects.filter(job=job, data__what="forgotten_machine").order_by("seq")
     assert [one.level for one in told] == ["warning", "info"]
-    assert "is gone. It cost about $" in told[1].message
+    assert told[1].message == "The machine zombie that was left over is gone. Cost: about $0.03."
 
 
 def test_a_list_may_be_older_than_the_end_of_an_attempt(world: World) -> None:
-    job, attempt = ended_job(world)
+    _job, attempt = ended_job(world)
     Attempt.objects.filter(pk=attempt.pk).update(gone_at=Now())
     world.stray(attempt.name, "perhaps")
     sweep()
@@ -212,7 +212,7 @@ def test_four_of_many_are_ended_at_once(world: World) -> None:
 
 def test_a_restored_backup_ends_nothing(world: World) -> None:
     """The database is older than its machines: it has never heard of them."""
-    job, attempt = submitted(world)
+    job, _attempt = submitted(world)
     newer = machine_name(settings.STOKER_INSTALLATION, uuid4().hex, 1)
     next_attempt = machine_name(settings.STOKER_INSTALLATION, job.pk.hex, 2)
     _, closed = ended_job(world)
@@ -259,7 +259,7 @@ def test_a_failed_list_concludes_nothing(world: World, caplog: pytest.LogCapture
 
 
 def test_an_empty_list_ends_no_attempt(world: World) -> None:
-    job, attempt = submitted(world)
+    _job, attempt = submitted(world)
     sweep()
     world.hidden.add(attempt.name)
     sweep()
@@ -270,7 +270,7 @@ def test_an_empty_list_ends_no_attempt(world: World) -> None:
 
 def test_a_list_that_came_back_after_another_look_is_dropped(world: World) -> None:
     """The slow one's list is old: what was made since is not in it, and must not count as missing."""
-    _, attempt = submitted(world)
+    _, _attempt = submitted(world)
     one = account()
     slow = sweeping._claim(one, timedelta(0))
     assert slow is not None
@@ -306,7 +306,7 @@ def test_a_dry_run_writes_and_ends_nothing(world: World) -> None:
 
 
 def test_an_operator_ends_an_owned_machine_through_its_job(world: World) -> None:
-    job, attempt = submitted(world)
+    job, _attempt = submitted(world)
     sweep()
     said = orders.end_machine(MachineSighting.objects.select_related("attempt__job").get(), actor="ada")
     assert said == f"“{job.name}” is being cancelled."
@@ -316,7 +316,7 @@ def test_an_operator_ends_an_owned_machine_through_its_job(world: World) -> None
 
 
 def test_the_end_of_an_owned_machine_leaves_no_trace_of_a_leak(world: World) -> None:
-    job, attempt = submitted(world)
+    job, _attempt = submitted(world)
     sweep()
     request_cancel(job.pk)
     look(job)
@@ -329,7 +329,7 @@ def test_the_end_of_an_owned_machine_leaves_no_trace_of_a_leak(world: World) -> 
 
 @pytest.mark.django_db(transaction=True)
 def test_two_sweeps_at_once_order_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    job, attempt = ended_job(world)
+    _job, attempt = ended_job(world)
     world.stray(attempt.name, "zombie")
     one, both_listed = account(), threading.Barrier(2)
     results: list[Any] = []

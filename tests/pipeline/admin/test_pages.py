@@ -15,7 +15,7 @@ from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, SolarSchedule
 
 from notifications.models import Notification
-from pipeline.models import ProcessBeat, ProviderCall
+from pipeline.models import AccountLook, MachineSighting, ProcessBeat, ProviderCall
 from pipeline.models.telemetry import MetricPoint
 from tests.factories import make_running_job
 from tests.pipeline.api.conftest import fill
@@ -30,8 +30,8 @@ MODELS = [
     *(
         f"pipeline.{name}"
         for name in (
-            "apitoken", "artifact", "attempt", "costrecord", "job", "jobevent", "logline", "preset", "processbeat",
-            "providercall", "sample",
+            "accountlook", "apitoken", "artifact", "attempt", "costrecord", "job", "jobevent", "logline",
+            "machinesighting", "preset", "processbeat", "providercall", "sample",
         )
     ),
 ]  # fmt: skip
@@ -43,6 +43,12 @@ def everything(things: Any) -> None:
     ProviderCall.objects.create(attempt=things.attempt, op="create", outcome="unknown", detail="<b>lost</b>")
     Notification.objects.create(owner=things.running.owner, type="job_started", title="x", job=things.running)
     Group.objects.create(name="operators")
+    now = timezone.now()
+    AccountLook.objects.create(provider="scripted", worked_at=now)
+    MachineSighting.objects.create(
+        provider="scripted", name=things.attempt.name, external_id="m1", attempt=things.attempt, verdict="owned",
+        state="running", first_seen_at=now, last_seen_at=now,
+    )  # fmt: skip
     CrontabSchedule.objects.create()
     SolarSchedule.objects.create(event="sunset", latitude=1, longitude=1)
     ClockedSchedule.objects.create(clocked_time=timezone.now())
