@@ -15,7 +15,7 @@ from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from pipeline import accounts, ingest, wake
-from pipeline.costs import METER_EVERY, meter
+from pipeline.costs import METER_EVERY, meter, meter_many
 from pipeline.decide import Decision, Look, Traits, decide
 from pipeline.leases import (
     AFTER_MISTAKE,
@@ -97,20 +97,20 @@ def _observe(leases: dict[UUID, UUID]) -> None:
                 release(attempt.job_id, leases[attempt.job_id], next_check_in=AFTER_MISTAKE)
             continue
         looks = _look_at(provider, attempts)
-        quiet: defaultdict[float, list[UUID]] = defaultdict(list)
+        quiet: defaultdict[float, list[Attempt]] = defaultdict(list)
         soonest = PROMPT_SECONDS + 1
         now, traits = timezone.now(), traits_of(provider)
         for attempt in attempts:
             look: Machine | Look = Look.FAILED if looks is None else looks.get(attempt.name, Look.ABSENT)
             next_in = _nothing_to_do(attempt, look, now, traits)
             if next_in is not None:
-                quiet[next_in].append(attempt.job_id)
+                quiet[next_in].append(attempt)
             else:
                 next_in = _apply(provider, attempt, leases[attempt.job_id], look)
             if next_in is not None and next_in < soonest:
                 soonest, first = next_in, attempt.job_id
-        for next_in, job_ids in quiet.items():
-            release_all(job_ids, (leases[job_id] for job_id in job_ids), next_check_in=next_in)
+        for next_in, left_alone in quiet.items():
+            _leave_alone(left_alone, leases, now, next_in, metered=looks is not None)
         if soonest <= PROMPT_SECONDS:
             wake.poll(first, after=soonest)
     looked_at = {attempt.job_id for attempts in by_account.values() for attempt in attempts}
@@ -140,11 +140,20 @@ def _nothing_to_do(attempt: Attempt, look: Machine | Look, now: datetime, traits
     if isinstance(look, Machine) and (
         look.report is not None or attempt.state != AttemptState.LIVE or _news(attempt, look)
         or look.price_per_hour not in (None, attempt.price_per_hour)
-        or (attempt.metered_until is not None and now - attempt.metered_until >= METER_EVERY)
     ):  # fmt: skip
         return None
     decision = decide(view_of(attempt.job, attempt), look, now, traits)
     return decision.next_in if decision == Decision(next_in=decision.next_in) else None
+
+
+def _leave_alone(
+    attempts: list[Attempt], leases: dict[UUID, UUID], now: datetime, next_in: float, *, metered: bool
+) -> None:
+    tokens = {leases[attempt.job_id] for attempt in attempts}
+    if metered:
+        due = [one for one in attempts if one.metered_until is not None and now - one.metered_until >= METER_EVERY]
+        meter_many(due, tokens, now)
+    release_all([attempt.job_id for attempt in attempts], tokens, next_check_in=next_in)
 
 
 def _apply(provider: Provider, attempt: Attempt, lease: UUID, look: Machine | Look) -> float | None:

@@ -10,7 +10,8 @@ import pytest
 from django.db.models.functions import Now
 
 from pipeline import accounts, ingest, runs, vault
-from pipeline.models import Artifact, Attempt, Credential, EventType, Job
+from pipeline.costs import amount_for
+from pipeline.models import Artifact, Attempt, CostRecord, Credential, EventType, Job
 from pipeline.models.access import token_hash
 from pipeline.providers.base import Account, AuthError, MachineState, NoFunds, Unavailable
 from pipeline.services import observation, submission
@@ -259,3 +260,25 @@ def test_a_machine_of_an_unknown_kind_is_left_alone(world: World) -> None:
     world.change(attempt.name, state=MachineState.UNKNOWN)
     look(job)
     assert (job.status, world.count("stop")) == (JobStatus.INITIALIZING, 0)
+
+
+def test_many_meters_are_read_as_one_is(world: World) -> None:
+    owner = make_user()
+    jobs = [make_job(owner, start=True) for _ in range(3)]
+    for job in jobs:
+        submission.submit(job.pk)
+        look(job)
+    for job in jobs[:2]:
+        shift(job.attempts.get(), metered_until=timedelta(seconds=100))
+    Job.objects.filter(pk__in=[job.pk for job in jobs]).update(next_check_at=Now())
+    observation.poll_due()
+    for job in jobs:
+        job.refresh_from_db()
+    records = CostRecord.objects.all()
+    assert records.count() == 2, "the third was read a moment ago"
+    for record in records:
+        assert record.amount == amount_for(record.period_end - record.period_start, record.price_per_hour)
+        assert record.job.current_cost == record.amount
+        assert record.attempt.metered_until == record.period_end
+        assert 100 <= record.seconds < 110
+    assert observation.poll_due() == 0, "all were given back"
