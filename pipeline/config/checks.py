@@ -42,6 +42,16 @@ def safe_for_the_public(app_configs: Sequence[AppConfig] | None, **kwargs: Any) 
                 id="stoker.E002",
             )
         )
+    if settings.STOKER_ENCRYPTION_KEY_IS_GENERATED and is_public():
+        found.append(
+            Warning(
+                "The key that seals people's provider keys lies in STOKER_HOME, beside what it protects: "
+                "a backup of that folder opens them.",
+                hint="Set ENCRYPTION_KEY to the content of STOKER_HOME/encryption_key, from a store for secrets, "
+                "and remove the file.",
+                id="stoker.W008",
+            )
+        )
     return found
 
 

@@ -7,15 +7,26 @@ import logging
 import re
 from datetime import UTC, datetime
 
-BLOT = "[hidden]"
+from pipeline.providers.secrecy import BLOT, hide
+
 CREDENTIALS = [
     # Authorization headers, however they were printed.
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), rf"\1 {BLOT}"),
-    # Tokens by their prefix: ours, RunPod's, Hugging Face's.
-    (re.compile(r"\b(stk|rpa|hf)_[A-Za-z0-9_-]{6,}"), rf"\1_{BLOT}"),
-    # Signed addresses, ours and an object store's.
     (
-        re.compile(r"(?i)([?&](?:[\w-]*signature|sig|token|x-amz-credential|x-amz-security-token)=)[^&\s\"'<>]+"),
+        re.compile(
+            r"(?i)(\b(?:proxy-)?authorization['\"]?\s*[:=]\s*['\"]?|\bx-api-key['\"]?\s*[:=]\s*['\"]?)"
+            r"(?!bearer\b|basic\b)[^\s'\",}]+"
+        ),
+        rf"\1{BLOT}",
+    ),
+    # Tokens by their prefix: ours, RunPod's, Hugging Face's.
+    (re.compile(r"\b(stk|rpa|rps|hf)_[A-Za-z0-9_-]{6,}"), rf"\1_{BLOT}"),
+    # Signed addresses, ours and an object store's, and keys in a query.
+    (
+        re.compile(
+            r"(?i)([?&](?:[\w-]*signature|sig|[\w-]*token|[\w-]*api_?key|key|secret|password|x-amz-credential)=)"
+            r"[^&\s\"'<>]+"
+        ),
         rf"\1{BLOT}",
     ),
     (re.compile(r"(/sign-in/once/|/files/[\w-]+/)[^/\s\"'<>]{12,}"), rf"\1{BLOT}"),
@@ -25,6 +36,8 @@ CREDENTIALS = [
 
 
 def redact(text: str) -> str:
+    """The text without credentials: those of a known look, and the one a provider is being called with."""
+    text = hide(text)
     for pattern, replacement in CREDENTIALS:
         text = pattern.sub(replacement, text)
     return text

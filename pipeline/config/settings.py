@@ -33,9 +33,14 @@ DEBUG = env.flag("DEBUG", False)
 SECRET_KEY = env.secret("SECRET_KEY", home.secret_key(STOKER_HOME), least_length=50)
 SECRET_KEY_FALLBACKS = env.names_list("SECRET_KEY_FALLBACKS")
 # Seals people's provider keys. The first key seals, all of them open; see docs/settings.md for changing keys.
-STOKER_ENCRYPTION_KEYS = env.keys("ENCRYPTION_KEY", home.encryption_key(STOKER_HOME), size=32)
+STOKER_ENCRYPTION_KEY_IS_GENERATED = not env.is_set("ENCRYPTION_KEY")
+STOKER_ENCRYPTION_KEYS = env.keys(
+    "ENCRYPTION_KEY", home.encryption_key(STOKER_HOME) if STOKER_ENCRYPTION_KEY_IS_GENERATED else "", size=32
+)
 # Addresses of clusters inside the operator's own network that people may name; see pipeline.providers.outside.
 STOKER_PRIVATE_URLS = env.urls("STOKER_PRIVATE_URLS")
+DEFAULT_EXCEPTION_REPORTER = "pipeline.config.reports.DiscreetReporter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "pipeline.config.reports.DiscreetFilter"
 ALLOWED_HOSTS = env.names_list("ALLOWED_HOSTS", ("localhost", "127.0.0.1", "[::1]", str(PUBLIC.hostname)))
 CSRF_TRUSTED_ORIGINS = env.names_list("CSRF_TRUSTED_ORIGINS", (f"{PUBLIC.scheme}://{PUBLIC.netloc}",))
 STOKER_TRUST_PROXY = env.flag("STOKER_TRUST_PROXY", False)

@@ -61,6 +61,39 @@ def test_a_refusal_never_repeats_a_secret():
     assert "hunter2" not in str(refused.value)
 
 
+KEY, OLDER = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "//////////////////////////////////////////8="
+
+
+@pytest.mark.parametrize("value", [f"{KEY},{OLDER}", f" {KEY} , {OLDER} ", f"{KEY},{OLDER.replace('/', '_')}"])
+def test_a_ring_of_keys_has_the_newest_first(value):
+    assert Env({"X": value}).keys("X", "", size=32) == [bytes(32), b"\xff" * 32]
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("hunter2!", "Key 1 of X is not base64"),
+        (f"{KEY},hunter2!", "Key 2 of X is not base64"),
+        (f"{KEY},", "Key 2 of X has 0 bytes, but it must have 32"),
+        ("aHVudGVyMg==", "Key 1 of X has 7 bytes"),
+        ("\u0661" * 44, "Key 1 of X is not base64"),
+    ],
+)
+def test_what_is_no_key_is_refused_and_not_repeated(value, sentence):
+    with pytest.raises(Refused) as refused:
+        Env({"X": value}).keys("X", "", size=32)
+    assert sentence in str(refused.value)
+    assert "openssl rand -base64 32" in str(refused.value)
+    assert not any(part in str(refused.value) for part in ("hunter2", "aHVudGVyMg", KEY))
+
+
+def test_addresses_are_parted_by_commas():
+    assert Env({"X": "http://10.0.0.5:8080, https://gpu.lan/"}).urls("X") == ["http://10.0.0.5:8080", "https://gpu.lan"]
+    assert Env({}).urls("X") == []
+    with pytest.raises(Refused, match=r"X is 'gpu\.lan', but it must begin with http"):
+        Env({"X": "https://a.example,gpu.lan"}).urls("X")
+
+
 def test_a_database_address_is_taken_apart():
     env = Env({"X": "postgresql://me:p%40ss@db.example:6432/stoker?sslmode=require"})
     settings = env.database("X", "")

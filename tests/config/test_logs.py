@@ -5,6 +5,8 @@ import sys
 import pytest
 
 from pipeline.config.logs import JsonLines, TextLines, redact
+from pipeline.providers.base import Account
+from pipeline.providers.secrecy import discreet
 
 SECRET = "Zm9vYmFyYmF6cXV4"
 
@@ -18,6 +20,14 @@ SECRET = "Zm9vYmFyYmF6cXV4"
         f"token stk_u_{SECRET} was used",
         f"rpa_{SECRET}",
         f"hf_{SECRET}",
+        f"rps_{SECRET}",
+        f"Authorization: {SECRET}",
+        f"{{'Authorization': '{SECRET}'}}",
+        f'{{"x-api-key": "{SECRET}"}}',
+        f"Proxy-Authorization: Basic {SECRET}",
+        f"POST /graphql?api_key={SECRET} HTTP/1.1",
+        f"https://gpu.example.org/x?access_token={SECRET}&page=2",
+        f"https://gpu.example.org/x?page=2&key={SECRET}",
         f"https://s3.example/b/k?X-Amz-Signature={SECRET}&x=1",
         f"GET /files/lora-datasets/{SECRET}:1abc:sig HTTP/1.1",
         f"GET /files/artifacts/{SECRET}",
@@ -33,6 +43,21 @@ def test_credentials_are_blotted_out(text):
 def test_the_rest_of_a_line_stays():
     line = "job 4f8c of owner@example.org: step 12, loss 0.4321, see https://host/jobs/4f8c/?tab=logs"
     assert redact(line) == line
+
+
+@pytest.mark.parametrize("formatter", [TextLines(), JsonLines()])
+def test_the_key_a_provider_is_called_with_is_hidden_whatever_it_looks_like(formatter):
+    class Talkative:
+        name = "talkative"
+
+        def __init__(self, account):
+            self.account = account
+
+        def offers(self):
+            return formatter.format(logging.LogRecord("x", 10, "", 1, "key %s", (self.account.secret,), None))
+
+    assert "plain-looking" not in discreet(Talkative)(Account("1", "plain-looking")).offers()
+    assert redact("plain-looking") == "plain-looking"
 
 
 def _record(**kwargs):

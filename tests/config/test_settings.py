@@ -62,6 +62,7 @@ def found(tags=None, **changes) -> set[str]:
         ({"STOKER_HOME": Path("/nowhere/at/all")}, "stoker.E003"),
         ({"STOKER_TRAINER_PYTHON": Path("/nowhere/python")}, "stoker.W004"),
         ({"BASE_DIR": Path("/nowhere")}, "stoker.W005"),
+        ({"STOKER_PUBLIC_URL": "https://stoker.example.org"}, "stoker.W008"),
     ],
 )
 def test_checks_find_what_is_wrong(changes, code):
@@ -84,6 +85,7 @@ def test_production_settings_pass_the_deployment_checks(tmp_path):
         "REDIS_URL": "rediss://redis.example.org",
         "STOKER_TRAINER_PYTHON": sys.executable,
         "STOKER_STORAGE": "s3",
+        "ENCRYPTION_KEY": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
     }
     command = [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
