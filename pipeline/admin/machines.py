@@ -26,14 +26,15 @@ from pipeline.services.jobs import request_cancel
 from pipeline.services.machines import accounts_now, cost_of, forgotten
 
 VERDICT_COLOURS = {"owned": "success", "orphan": "danger", "strange": "warning"}
+VERDICTS = {"owned": "A job's", "orphan": "Forgotten", "strange": "Unclear"}
 ACTS = "pipeline.change_machinesighting"
 
 
 @admin.register(MachineSighting)
 class MachineSightingAdmin(ShownAdmin):
     list_display = (
-        "name", "external_id", "provider", "shown_verdict", "state", "attempt", "price_per_hour", "shown_cost",
-        "first_seen_at", "last_seen_at", "gone_at",
+        "external_id", "name", "provider", "shown_verdict", "shown_state", "price_per_hour", "shown_cost",
+        "first_seen_at", "last_seen_at",
     )  # fmt: skip
     list_select_related = ("attempt", "credential")
     list_filter = (("verdict", ChoicesDropdownFilter), "provider", "held_back")
@@ -59,9 +60,13 @@ class MachineSightingAdmin(ShownAdmin):
             _act(request)
         return HttpResponseRedirect(reverse("admin:pipeline_machinesighting_changelist"))
 
-    @display(description="Verdict", ordering="verdict", label=VERDICT_COLOURS)
+    @display(description="Whose", ordering="verdict", label=VERDICT_COLOURS)
     def shown_verdict(self, sighting: MachineSighting) -> tuple[str, str]:
-        return sighting.verdict, sighting.get_verdict_display()
+        return sighting.verdict, VERDICTS[sighting.verdict]
+
+    @display(description="State", ordering="gone_at")
+    def shown_state(self, sighting: MachineSighting) -> str:
+        return "gone" if sighting.gone_at else "missing" if sighting.missing_since else sighting.state
 
     @display(description="Cost, about")
     def shown_cost(self, sighting: MachineSighting) -> str:
