@@ -35,6 +35,7 @@ def test_money(value: object, text: str) -> None:
         (59.6, "1 min 00 s"),
         (65, "1 min 05 s"),
         (3600, "1 h 00 min"),
+        (86400, "1 d"),
         (90061, "1 d 1 h"),
         (-1, "–"),
         (None, "–"),

@@ -13,7 +13,7 @@ test("money keeps small amounts readable", () => {
 });
 
 test("durations have two parts at most", () => {
-  assert.deepEqual([0, 59.6, 65, 3600, 90061, -1, null].map(duration), ["0 s", "1 min 00 s", "1 min 05 s", "1 h 00 min", "1 d 1 h", "–", "–"]);
+  assert.deepEqual([0, 59.6, 65, 3600, 86400, 90061, -1, null].map(duration), ["0 s", "1 min 00 s", "1 min 05 s", "1 h 00 min", "1 d", "1 d 1 h", "–", "–"]);
 });
 
 test("sizes, counts, decimals and shares", () => {
@@ -78,7 +78,13 @@ test("the pace of an upload looks back a few seconds", () => {
 });
 
 test("unknown metrics get charts of their own, counters do not", () => {
-  const ids = chartSpecs(["loss", "reward_margin", "epoch", "eval_runtime", "num_tokens"]).map((spec) => spec.id);
+  const ids = chartSpecs(["loss", "reward_margin", "epoch", "eval_runtime", "num_tokens", "train_loss"]).map((spec) => spec.id);
   assert.ok(ids.includes("other-reward_margin"));
-  assert.ok(!ids.some((id) => /epoch|runtime|num_tokens/.test(id)));
+  assert.ok(!ids.some((id) => /epoch|runtime|num_tokens|train_loss/.test(id)));
+});
+
+test("an unknown metric and its twin of the validation rows share a chart", () => {
+  const others = chartSpecs(["entropy", "eval_entropy", "eval_margin"]).filter((spec) => spec.id.startsWith("other-"));
+  assert.deepEqual(others.map((spec) => spec.title), ["Entropy", "Margin"]);
+  assert.deepEqual(others[0].lines.map((line) => line.name), ["entropy", "eval_entropy"]);
 });

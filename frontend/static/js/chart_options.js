@@ -19,18 +19,18 @@ function scales(chart) {
       type: "linear",
       border: { display: false },
       grid,
-      ...(chart.spec.least === undefined ? { afterDataLimits: air } : { min: chart.spec.least, suggestedMax: chart.spec.most }),
+      ...(chart.spec.least === undefined ? { afterDataLimits: (axis) => air(axis, chart.spec.ceiling) } : { min: chart.spec.least, suggestedMax: chart.spec.most }),
       ticks: { ...ticks, maxTicksLimit: 5, callback: (value) => (chart.spec.tick ?? compact)(value) },
     },
   };
 }
 
-/** A little room around the line, but none below zero where nothing is below zero. */
-function air(axis) {
+/** A little room around the line, but none below zero where nothing is below zero, nor above what cannot be exceeded. */
+function air(axis, ceiling = Infinity) {
   if (axis.type === "logarithmic") return;
   const room = (axis.max - axis.min) * 0.04;
   axis.min = axis.min >= 0 ? Math.max(0, axis.min - room) : axis.min - room;
-  axis.max += room;
+  axis.max = axis.max <= ceiling ? Math.min(ceiling, axis.max + room) : axis.max + room;
 }
 
 const REACH = 40; // pixels: a line whose nearest point is farther away has nothing to say here

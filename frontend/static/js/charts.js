@@ -182,8 +182,10 @@ export class ChartBoard {
     for (const chart of this.charts.values()) {
       chart.gradientKey = "";
       chart.chart.options = lineOptions(chart).options;
+      // Until this update Chart.js goes on handing out the old options, and what draw() sets would be lost.
+      chart.chart.update("none");
+      chart.draw();
     }
-    this.request();
   }
 
   /** Lines across a chart: new attempts, checkpoints, and values that were not numbers. */

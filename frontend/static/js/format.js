@@ -18,7 +18,7 @@ export function duration(seconds) {
   const whole = Math.floor(Number(seconds) + 0.5);
   const two = (n) => String(n).padStart(2, "0");
   const [days, hours, minutes] = [Math.floor(whole / 86400), Math.floor(whole / 3600) % 24, Math.floor(whole / 60) % 60];
-  if (days) return `${days} d ${hours} h`;
+  if (days) return hours ? `${days} d ${hours} h` : `${days} d`;
   if (hours) return `${hours} h ${two(minutes)} min`;
   return minutes ? `${minutes} min ${two(whole % 60)} s` : `${whole % 60} s`;
 }
