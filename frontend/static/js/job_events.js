@@ -5,14 +5,14 @@ import { clock, full } from "./format.js";
 import { Once } from "./series.js";
 
 // What of an event's data says more to a person than its message does.
-const TOLD = { evidence: "evidence", exit_code: "exit code", http_status: "HTTP status", request_id: "request" };
+const TOLD = { detail: "", evidence: "evidence", exit_code: "exit code", http_status: "HTTP status", request_id: "request" };
 
 function more(event) {
   const parts = event.actor ? [`by ${event.actor}`] : [];
   for (const [name, label] of Object.entries(TOLD)) {
     const value = event.data?.[name];
     if (value === undefined || value === null || value === "" || event.message.includes(String(value))) continue;
-    parts.push(`${label}: ${value}`);
+    parts.push(label ? `${label}: ${value}` : String(value));
   }
   return parts.join(" · ");
 }
@@ -60,6 +60,11 @@ export class JobEvents {
       h("time", { datetime: at, title: full(at) }, clock(at)),
       details ? h("span", { class: "event-more" }, details) : null,
     );
+  }
+
+  /** Why the job waits for another attempt, in the words of its last event of that kind. */
+  whyAgain() {
+    return this.all.findLast((event) => event.data?.stage === "waiting_to_retry")?.message ?? "";
   }
 
   /** What the charts mark: checkpoints by their step, later attempts by the step they begin at. */

@@ -27,7 +27,10 @@ const board = new ChartBoard($("#charts"), chartSpecs, {
 const head = new JobHead($("#job"), start, board.metrics);
 const log = new JobLog(start);
 const samples = new JobSamples(start);
-const events = new JobEvents(start, (marks) => board.setEvents(marks));
+const events = new JobEvents(start, (marks) => {
+  board.setEvents(marks);
+  drawMetricsState();
+});
 
 // ---- what a frame brings
 
@@ -70,7 +73,7 @@ function drawMetricsState() {
   if (!has) {
     const words = hasEnded(job) ? "This run ended before its first training step" : job.status === "pending" ? "Not started yet" : "Waiting for training data...";
     setText($('[data-f="waiting_title"]'), words);
-    const text = hasEnded(job) ? "What happened is told above, and in the events." : job.status === "pending" ? "Start the training, and the curves appear here within seconds of the first step." : job.stage_label;
+    const text = hasEnded(job) ? "What happened is told above, and in the events." : job.status === "pending" ? "Start the training, and the curves appear here within seconds of the first step." : (job.current_stage === "waiting_to_retry" && events.whyAgain()) || job.stage_label;
     setText($('[data-f="waiting_text"]'), text);
   }
   show($("#no-gpu"), has && !names.some((name) => GPU_METRICS.includes(name)));
