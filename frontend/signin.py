@@ -24,6 +24,14 @@ class LinkRefused(Exception):
     """The message is a sentence for people."""
 
 
+class LinkUsed(LinkRefused):
+    """Of no use to anybody but the person it signed in, who may follow it to `next_path`."""
+
+    def __init__(self, user_id: str, next_path: str) -> None:
+        super().__init__("This sign-in link has been used. Each one works once: ask for a new one.")
+        self.user_id, self.next_path = user_id, next_path
+
+
 def make_link(user: User, next_path: str = "/jobs/") -> str:
     """A path that signs `user` in once, within 30 minutes, and leads to `next_path` of this site.
 
@@ -35,7 +43,7 @@ def make_link(user: User, next_path: str = "/jobs/") -> str:
 
 
 def use_link(token: str) -> tuple[User, str]:
-    """Return the user to sign in and where to go next. Raises LinkRefused."""
+    """Return the user to sign in and where to go next. Raises LinkRefused, LinkUsed for one that had its day."""
     try:
         content: dict[str, Any] = signing.loads(token, salt=SALT, max_age=LINK_AGE)
     except signing.SignatureExpired:
@@ -46,7 +54,7 @@ def use_link(token: str) -> tuple[User, str]:
     user = users.filter(pk=content["user"], is_active=True).first()
     if user is None:
         raise LinkRefused("The account of this sign-in link is not there any more.")
-    used = LinkRefused("This sign-in link has been used. Each one works once.")
+    used = LinkUsed(content["user"], content["next"])
     if _stamp(user.last_login) != content["last"]:
         raise used
     if not users.filter(pk=user.pk, last_login=user.last_login).update(last_login=timezone.now()):

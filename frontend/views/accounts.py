@@ -14,7 +14,14 @@ from django.views.decorators.http import require_GET
 from frontend import signin
 
 
+class SignInForm(AuthenticationForm):
+    error_messages = AuthenticationForm.error_messages | {
+        "invalid_login": "This name and password do not belong together. Both mind capital letters."
+    }
+
+
 class SignIn(LoginView):
+    form_class = SignInForm
     template_name = "frontend/sign_in.html"
     redirect_authenticated_user = True
     next_page = "frontend:jobs"
@@ -49,8 +56,14 @@ def sign_in_once(request: HttpRequest, token: str) -> HttpResponse:
     try:
         user, next_path = signin.use_link(token)
     except signin.LinkRefused as refusal:
+        if isinstance(refusal, signin.LinkUsed) and refusal.user_id == str(request.user.pk):
+            return _go(refusal.next_path)
         context = {"refusal": str(refusal), "form": AuthenticationForm()}
         return render(request, "frontend/sign_in.html", context, status=410)
     login(request, user)
+    return _go(next_path)
+
+
+def _go(next_path: str) -> HttpResponse:
     safe = url_has_allowed_host_and_scheme(next_path, allowed_hosts=None)
     return redirect(next_path if safe else "frontend:jobs")

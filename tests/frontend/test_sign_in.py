@@ -35,6 +35,13 @@ def test_signing_in_and_out(db: None) -> None:
     assert browser.get("/jobs/").status_code == 302
 
 
+def test_a_wrong_password_is_told_without_saying_which_of_both_is_wrong(db: None) -> None:
+    make_user("ada", password="correct horse battery")
+    for name in ("ada", "nobody"):
+        page = Client().post("/sign-in/", {"username": name, "password": "wrong"}).content.decode()
+        assert "This name and password do not belong together." in page
+
+
 def test_next_leads_to_no_other_site(db: None) -> None:
     make_user("ada", password="correct horse battery")
     form = {"username": "ada", "password": "correct horse battery", "next": "https://evil.example/"}
@@ -60,6 +67,18 @@ def test_a_link_signs_in_once(db: None) -> None:
     assert answer.status_code == 410
     assert "has been used" in answer.content.decode()
     assert second.get("/jobs/").status_code == 302
+
+
+def test_a_used_link_leads_the_person_on_whom_it_signed_in(db: None) -> None:
+    link = make_link(make_user("ada"), "/datasets/")
+    browser = Client()
+    browser.get(link)
+    assert browser.get(link)["Location"] == "/datasets/"
+    other = Client()
+    other.force_login(make_user("bob"))
+    answer = other.get(link)
+    assert answer.status_code == 410
+    assert "js/shell.js" not in answer.content.decode()  # which would look for a header that this page does not have
 
 
 def test_an_old_link_is_refused(db: None) -> None:
