@@ -43,6 +43,9 @@ def new_job_context(request: HttpRequest) -> dict[str, Any]:
     given = {**defaults(), **(chosen.hyperparameters if chosen else {})}
     values = {**given, **(source.hyperparameters if source else {})}
     wanted = str(source.dataset_id) if source else request.GET.get("dataset", "")
+    choices = [dataset for dataset in datasets if dataset.training_ready and not dataset.validation_for_id]
+    if not wanted and len(choices) == 1:
+        wanted = str(choices[0].pk)
     return {
         "datasets": datasets,
         "ready_count": sum(dataset.training_ready for dataset in datasets),

@@ -171,9 +171,17 @@ def test_the_form_offers_ready_datasets_and_says_why_others_are_not(owner: Perso
     make_dataset(owner.user, name="bad rows", status="rejected", training_ready=False)
     make_dataset(stranger.user, name="not mine")
     page = text_of(owner.browser.get("/jobs/new/"))
-    assert re.search(r'<option value="[0-9a-f-]+" *>good rows \(100 rows\)', page)
+    assert re.search(r'<option value="[0-9a-f-]+" selected>good rows \(100 rows\)', page)
     assert re.search(r"disabled>bad rows \(not usable", page)
     assert "not mine" not in page
+
+
+def test_the_form_chooses_a_dataset_only_where_there_is_no_choice(owner: Person) -> None:
+    make_dataset(owner.user, name="one")
+    make_dataset(owner.user, name="another")
+    page = text_of(owner.browser.get("/jobs/new/"))
+    assert re.search(r'<option value="[0-9a-f-]+" *>one \(100 rows\)', page)
+    assert re.search(r'<option value="[0-9a-f-]+" *>another \(100 rows\)', page)
 
 
 def test_the_form_without_data_leads_to_the_upload(owner: Person) -> None:
