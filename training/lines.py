@@ -81,7 +81,9 @@ def parse_line(line: bytes) -> dict[str, Any] | RowProblem:
         elif first != "{":
             hint = ' Each line must be a JSON object, such as {"text": "..."}.'
         return RowProblem(
-            "json", f"The line is not JSON: {error.msg} at column {error.colno}.{hint}", column=error.colno
+            "json",
+            f"The line is not JSON: {error.msg.removesuffix(' at')} at column {error.colno}.{hint}",
+            column=error.colno,
         )
     except RecursionError:
         return too_deep()
