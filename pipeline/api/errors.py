@@ -26,6 +26,7 @@ from pipeline.services.errors import Conflict, InvalidInput, Refusal
 
 CONTENT_TYPE = "application/problem+json"
 NOT_FOUND = "There is no such thing here, or it is not yours."
+NOT_SIGNED_IN = "Nobody is signed in. Send an API token of yours: Authorization: Bearer <token>. Settings makes them."
 
 
 def problem(
@@ -49,7 +50,7 @@ def problem(
 
 def problem_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """REST framework's EXCEPTION_HANDLER. None for what is a fault of ours: that becomes a 500 and is logged."""
-    answer = _refused_by_service(error) or _refused_by_django(error) or _refused_by_framework(error)
+    answer = _refused_by_service(error) or _refused_by_django(error) or _refused_by_framework(error, context)
     if answer is not None:
         set_rollback()
     return answer
@@ -93,7 +94,7 @@ def _refused_by_django(error: Exception) -> Response | None:
     return None
 
 
-def _refused_by_framework(error: Exception) -> Response | None:
+def _refused_by_framework(error: Exception, context: dict[str, Any]) -> Response | None:
     if not isinstance(error, exceptions.APIException):
         return None
     headers = {}
@@ -104,11 +105,25 @@ def _refused_by_framework(error: Exception) -> Response | None:
     if isinstance(error, exceptions.ValidationError):
         errors = list(_flatten("", error.get_full_details()))
         return problem(error.status_code, "invalid", _first_sentence(errors), errors=errors, headers=headers)
-    detail = error.detail if isinstance(error.detail, str) else error.default_detail
     code = getattr(error.detail, "code", None) or error.default_code
-    if isinstance(error, exceptions.NotFound) and detail == exceptions.NotFound.default_detail:
-        detail = NOT_FOUND
-    return problem(error.status_code, code, str(detail), headers=headers)
+    return problem(error.status_code, code, _sentence(error, context), headers=headers)
+
+
+def _sentence(error: exceptions.APIException, context: dict[str, Any]) -> str:
+    """What is wrong and what to do, in place of the framework's own short words."""
+    detail = str(error.detail if isinstance(error.detail, str) else error.default_detail)
+    match error:
+        case exceptions.NotAuthenticated():
+            return NOT_SIGNED_IN
+        case exceptions.NotFound() if detail == exceptions.NotFound.default_detail:
+            return NOT_FOUND
+        case exceptions.MethodNotAllowed():
+            allowed = ", ".join(name for name in context["view"].allowed_methods if name not in ("HEAD", "OPTIONS"))
+            return f"This address does not answer {context['request'].method}, only {allowed}."
+        case exceptions.UnsupportedMediaType():
+            types = " or ".join(parser.media_type for parser in context["view"].get_parsers())
+            return f"The body is not in a form that is understood here. Send it with Content-Type: {types}."
+    return detail
 
 
 def _flatten(path: str, details: Any) -> Iterator[dict[str, Any]]:

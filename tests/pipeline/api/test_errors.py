@@ -55,11 +55,13 @@ def test_a_body_that_is_too_large(owner):
 def test_a_body_of_another_kind(owner):
     answer = owner.api.post(LIST, b"a=b", content_type="application/x-www-form-urlencoded")
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+    assert answer.json()["detail"].endswith("Send it with Content-Type: application/json.")
 
 
 def test_a_method_that_is_not_there(owner):
     answer = owner.api.put(LIST, {}, format="json")
     assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+    assert answer.json()["detail"] == "This address does not answer PUT, only GET, POST."
     assert "GET" in answer["Allow"]
 
 

@@ -33,6 +33,12 @@ class TestUse:
         assert answer["WWW-Authenticate"] == 'Bearer realm="api"'
         assert answer.json()["code"] == "unknown_token"
 
+    @pytest.mark.parametrize("headers", [{}, {"Authorization": "Token stk_u_wrong"}])
+    def test_without_a_token_the_answer_says_how_to_send_one(self, signed_out, headers):
+        answer = signed_out.api.get("/api/me/", headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (401, "not_authenticated")
+        assert "Authorization: Bearer <token>" in answer.json()["detail"]
+
     def test_a_wrong_token_is_refused_whatever_the_session_says(self, owner, things):
         assert owner.api.get("/api/me/", headers={"Authorization": "Bearer stk_u_wrong"}).status_code == 401
 
