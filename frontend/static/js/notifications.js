@@ -15,7 +15,8 @@ const ICONS = {
 const SHOWN = 20;
 let items = [];
 let unread = 0;
-let knownIds = null; // null until the first answer: what was there before is no news
+let knownIds = null; // null until the first answer
+let opened = 0; // when the newest notification in it was made: what is older is no news, whichever answer brings it
 
 const isUnread = (item) => (item.read === undefined ? !item.read_at : !item.read);
 
@@ -49,7 +50,8 @@ function take({ unread: count, items: latest }) {
     const byId = new Map([...latest, ...items].reverse().map((item) => [item.id, item]));
     for (const item of latest) byId.set(item.id, item);
     items = [...byId.values()].sort((a, b) => (a.created_at < b.created_at ? 1 : -1)).slice(0, SHOWN);
-    if (knownIds) latest.filter((item) => !knownIds.has(item.id) && isUnread(item)).slice(0, 3).forEach(tell);
+    if (knownIds) latest.filter((item) => Date.parse(item.created_at) > opened && !knownIds.has(item.id) && isUnread(item)).slice(0, 3).forEach(tell);
+    else opened = items.length ? Date.parse(items[0].created_at) : 0;
     knownIds = new Set([...(knownIds ?? []), ...items.map((item) => item.id)]);
   }
   if (typeof count === "number") unread = count;
@@ -61,7 +63,7 @@ function tell(item) {
   // The page of a job says by itself what happens to it.
   if (item.action_url && new URL(item.action_url, location.href).pathname === location.pathname) return;
   const kind = item.type === "job_failed" || item.priority === "high" ? "bad" : item.type === "job_completed" ? "good" : "info";
-  toast(item.title, { text: item.message, kind, href: item.action_url });
+  toast(item.title, { text: item.message, kind, href: item.action_url, stays: false });
 }
 
 async function load() {

@@ -25,6 +25,7 @@ from pipeline.providers.base import (
     Refused,
     Report,
     Unavailable,
+    YesOrNo,
 )
 from pipeline.providers.cluster import answers
 from pipeline.providers.cluster.client import Client, external_id_of
@@ -52,8 +53,10 @@ class ClusterProvider:
     finds_by_name: ClassVar[bool] = False
     environment_is_public: ClassVar[bool] = False
     account_options: ClassVar[Mapping[str, str]] = {
-        "idempotent": "Yes, when the cluster makes one job of several submissions with the same job_id. Then a "
-        "submission whose answer was lost is repeated; otherwise an operator must say what became of it.",
+        "idempotent": YesOrNo(
+            "Yes, when the cluster makes one job of several submissions with the same job_id. Then a "
+            "submission whose answer was lost is repeated; otherwise an operator must say what became of it."
+        ),
         "gpu_types": "The GPU types it has, with their price in US dollars per hour, and if you like their memory in "
         "GB: A100:2.50, H100:4.00:80. The cluster itself tells neither.",
     }
