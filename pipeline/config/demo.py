@@ -32,6 +32,7 @@ Say = Callable[[str], None]
 
 USERNAME = "demo"
 LOOK_SECONDS = 0.5
+STEPS_A_LINE = 5
 CHECK_SECONDS = 120
 CANCEL_SECONDS = 20
 MEAN_OF = 5  # losses: one row a step is noisy
@@ -80,16 +81,34 @@ def page(job: Job) -> str:
     return reverse("frontend:job", args=[job.pk])
 
 
+class Told:
+    """What a terminal that keeps its lines was told of a run: what it does, each thing once, and every fifth step."""
+
+    def __init__(self) -> None:
+        self.doings: set[str] = set()
+        self.step = 0
+
+    def is_news(self, job: Job) -> bool:
+        if job.current_step < self.step:  # another attempt begins
+            self.doings, self.step = set(), 0
+        doing = job.stage_detail or job.current_stage
+        farther = job.current_step >= self.step + STEPS_A_LINE
+        if doing in self.doings and not farther:
+            return False
+        self.doings.add(doing)
+        self.step = job.current_step
+        return True
+
+
 def follow(job: Job, say: Say) -> None:
     """Return when the job has ended; until then show how it does, on one line where the terminal can rewrite lines."""
     live = sys.stdout.isatty()
-    last_step, last_stage = -1, ""
+    told = Told()
     while _refresh(job) and job.status in ACTIVE:
         if live:
             print(f"\r\033[K{_progress(job)}", end="", flush=True)
-        elif job.current_stage != last_stage or job.current_step >= last_step + 5:
+        elif told.is_news(job):
             say(_progress(job))
-            last_step, last_stage = job.current_step, job.current_stage
         time.sleep(LOOK_SECONDS)
     if live:
         print("\r\033[K", end="", flush=True)

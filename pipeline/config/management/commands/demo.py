@@ -6,9 +6,10 @@ import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from pipeline.config import demo, demo_assets
+from pipeline.config.command import PlainCommand
 from pipeline.config.env import Refused
 from pipeline.config.foreground import stopped_in_the_end
 from pipeline.config.supervisor import Stack
@@ -16,7 +17,7 @@ from pipeline.models import Job
 from pipeline.states import JobStatus
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = "Fine-tunes a small real model on this machine, shows it live, and serves the pages until Ctrl-C."
     requires_system_checks = []
 

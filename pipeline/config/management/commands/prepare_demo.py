@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from pipeline.config import demo_assets
+from pipeline.config.command import PlainCommand
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = "Fetches the demo's small pretrained model and its function-call rows. Does nothing when they are there."
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -5,13 +5,14 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from frontend.signin import make_link
+from pipeline.config.command import PlainCommand
 from pipeline.config.supervisor import running_at
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = "Prints an address that signs a user in once, within 30 minutes."
 
     def add_arguments(self, parser: CommandParser) -> None:

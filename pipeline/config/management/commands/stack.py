@@ -5,14 +5,15 @@ import time
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from pipeline.config.command import PlainCommand
 from pipeline.config.env import Refused
 from pipeline.config.foreground import show, stopped_in_the_end
 from pipeline.config.supervisor import Stack
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = "Runs the whole product until Ctrl-C: database, broker, web, worker and beat."
     requires_system_checks = []
 
