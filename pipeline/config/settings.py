@@ -347,7 +347,11 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
-    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "pipeline.api.schema.with_problems"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "pipeline.api.schema.with_problems",
+        "pipeline.api.schema.with_guide",
+    ],
     "ENUM_NAME_OVERRIDES": {"JobStatus": "pipeline.states.JobStatus", "DatasetStatus": "datasets.models.Status"},
 }
 UNFOLD = {

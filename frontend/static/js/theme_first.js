@@ -9,6 +9,7 @@
   var dark = chosen === "dark" || (chosen !== "light" && matchMedia("(prefers-color-scheme: dark)").matches);
   var root = document.documentElement;
   root.setAttribute("data-bs-theme", dark ? "dark" : "light");
+  root.classList.toggle("dark-mode", dark); // the name that the API's documentation knows
   root.classList.remove("no-js");
   root.classList.add("js");
 })();

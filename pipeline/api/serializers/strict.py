@@ -13,8 +13,9 @@ MAX_SHOWN = 60
 
 
 class StrictSerializer(serializers.Serializer):
-    """Subclasses may name in `set_by_server` what an answer holds and a request may not set."""
+    # No docstring: the API's document would show it for every request without one of its own.
 
+    # What an answer holds and a request may not set.
     set_by_server: ClassVar[frozenset[str]] = frozenset()
 
     def run_validation(self, data: Any = empty) -> Any:
