@@ -170,6 +170,10 @@ class Provider(Protocol):
         """
 
 
+class YesOrNo(str):
+    """What an account's option means that is either on or off; any other option is a text."""
+
+
 @runtime_checkable
 class ChecksAccount(Protocol):
     """A provider with accounts can say whether a credential opens one, before anything is asked for."""
@@ -201,6 +205,19 @@ class HasBill(Protocol):
 
         Raises Unavailable, AuthError.
         """
+
+
+@runtime_checkable
+class TakesCallbacks(Protocol):
+    """A provider whose machines may call `CreateRequest.callback_url`. What they say is a hint, never evidence."""
+
+    @staticmethod
+    def report_of(body: Mapping[str, Any], after_step: int) -> Report:
+        """The progress in the JSON object that was sent; points after `after_step` only."""
+
+    @staticmethod
+    def called_id(body: Mapping[str, Any]) -> str:
+        """The machine's external id as the object names it, "" when it names none."""
 
 
 class ProviderError(Exception):

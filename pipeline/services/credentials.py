@@ -15,14 +15,23 @@ from pipeline import accounts, balances, vault
 from pipeline.models import Attempt, Credential, MachineSighting, ProviderCall
 from pipeline.models.accounts import LIVE_SIGHTING
 from pipeline.providers import outside
-from pipeline.providers.base import Account, AuthError, ChecksAccount, MachineRef, Provider, ProviderError, Unavailable
+from pipeline.providers.base import (
+    Account,
+    AuthError,
+    ChecksAccount,
+    MachineRef,
+    Provider,
+    ProviderError,
+    Unavailable,
+    YesOrNo,
+)
 from pipeline.providers.registry import get_provider, provider_class, provider_names
 from pipeline.services.errors import Conflict, FieldError, InvalidInput
 from pipeline.states import ATTEMPT_CLOSED
 
 SHORTEST, LONGEST = 8, 500
 HINT_LENGTH = 4
-MAX_ADDRESS, MAX_OPTION = 200, 200
+MAX_ADDRESS, MAX_OPTION = 200, 1000
 _CLOSED = [state.value for state in ATTEMPT_CLOSED]
 
 
@@ -111,8 +120,10 @@ def _errors(kind: type[Provider], secret: str, base_url: str, options: Mapping[s
         if name not in known:
             names = f"It has: {', '.join(known)}." if known else "It has none."
             errors.append(FieldError("options", f"{kind.label} has no option “{name[:60]}”. {names}", "unknown"))
-        elif not _is_plain(value):
-            errors.append(FieldError("options", f"“{name}” must be yes or no, a number or one line of text."))
+        elif isinstance(known[name], YesOrNo) and not isinstance(value, bool):
+            errors.append(FieldError(f"options.{name}", "This must be true or false."))
+        elif not isinstance(known[name], YesOrNo) and not _is_one_line(value):
+            errors.append(FieldError(f"options.{name}", f"This must be one line of at most {MAX_OPTION} characters."))
     return errors
 
 
@@ -139,10 +150,8 @@ def _address_errors(base_url: str) -> list[FieldError]:
     return []
 
 
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, str):
-        return len(value) <= MAX_OPTION and value.isprintable()
-    return isinstance(value, bool | int | float) and abs(value) < 2**53  # which no NaN and no infinity is
+def _is_one_line(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_OPTION and value.isprintable()
 
 
 def _check(provider: Provider) -> str:

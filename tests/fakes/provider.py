@@ -20,6 +20,7 @@ from pipeline.providers.base import (
     MachineState,
     Offer,
     ProviderError,
+    YesOrNo,
 )
 
 
@@ -145,7 +146,10 @@ class RentedProvider(ScriptedProvider):
     label: ClassVar[str] = "Rented"
     needs_account: ClassVar[bool] = True
     takes_base_url: ClassVar[bool] = True
-    account_options: ClassVar[Mapping[str, str]] = {"idempotent": "The same request twice makes one machine."}
+    account_options: ClassVar[Mapping[str, str]] = {
+        "idempotent": YesOrNo("Yes, when the same request twice makes one machine."),
+        "region": "Where machines are made.",
+    }
 
     def __init__(self, account: Account | None = None) -> None:
         assert account is not None

@@ -117,10 +117,11 @@ class TestSave:
             ({"base_url": "https://127.0.0.1"}, "base_url", "this server itself"),
             ({"base_url": "https://1.1.1.1/?x=1"}, "base_url", "? or #"),
             ({"base_url": f"https://1.1.1.1/{'x' * 200}"}, "base_url", "at most 200"),
-            ({"options": {"colour": "red"}}, "options", "no option “colour”. It has: idempotent"),
-            ({"options": {"idempotent": {"a": 1}}}, "options", "yes or no, a number or one line"),
-            ({"options": {"idempotent": float("nan")}}, "options", "yes or no, a number or one line"),
-            ({"options": {"idempotent": "a\nb"}}, "options", "yes or no, a number or one line"),
+            ({"options": {"colour": "red"}}, "options", "no option “colour”. It has: idempotent, region"),
+            ({"options": {"idempotent": "yes"}}, "options.idempotent", "true or false"),
+            ({"options": {"region": 1}}, "options.region", "one line"),
+            ({"options": {"region": "a\nb"}}, "options.region", "one line"),
+            ({"options": {"region": "x" * 1001}}, "options.region", "at most 1000"),
         ],
     )
     def test_what_cannot_be_a_key_is_refused_before_anybody_is_asked(

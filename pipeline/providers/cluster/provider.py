@@ -137,6 +137,13 @@ class ClusterProvider:
         return []  # the contract has no list
 
     @staticmethod
+    def called_id(body: Mapping[str, Any]) -> str:
+        try:
+            return external_id_of(body)
+        except Unavailable:
+            return ""
+
+    @staticmethod
     def report_of(body: Mapping[str, Any], after_step: int) -> Report:
         return answers.report_of(body, after_step)
 

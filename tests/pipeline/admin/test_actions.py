@@ -125,3 +125,10 @@ def test_revoking_a_token_shuts_its_program_out(operator, things, signed_out):
     assert signed_out.api.get("/api/me/", headers=headers).status_code == 200
     assert act(operator, "revoke", things.token, model="apitoken") == ["1 revoked, 0 were before."]
     assert signed_out.api.get("/api/me/", headers=headers).status_code == 401
+
+
+def test_a_key_is_checked_and_the_answer_shown(operator, things, rented):
+    assert act(operator, "check_now", things.credential, model="credential") == ["owner, rented: the key works."]
+    rented.accounts.clear()
+    (said,) = act(operator, "check_now", things.credential, model="credential")
+    assert said.startswith("owner, rented: Rented does not accept this key.")

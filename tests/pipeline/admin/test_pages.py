@@ -15,10 +15,10 @@ from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, SolarSchedule
 
 from notifications.models import Notification
-from pipeline.models import AccountLook, MachineSighting, ProcessBeat, ProviderCall
+from pipeline.models import Budget, AccountLook, MachineSighting, ProcessBeat, ProviderCall
 from pipeline.models.telemetry import MetricPoint
 from tests.factories import make_running_job
-from tests.pipeline.api.conftest import fill
+from tests.pipeline.api.conftest import ACCOUNT_KEY, fill
 
 # The registry itself fills when the URLs load, which is after the tests are collected.
 MODELS = [
@@ -30,7 +30,7 @@ MODELS = [
     *(
         f"pipeline.{name}"
         for name in (
-            "accountlook", "apitoken", "artifact", "attempt", "costrecord", "job", "jobevent", "logline",
+            "accountlook", "apitoken", "artifact", "attempt", "budget", "costrecord", "credential", "job", "jobevent", "logline",
             "machinesighting", "preset", "processbeat", "providercall", "sample",
         )
     ),
@@ -43,6 +43,7 @@ def everything(things: Any) -> None:
     ProviderCall.objects.create(attempt=things.attempt, op="create", outcome="unknown", detail="<b>lost</b>")
     Notification.objects.create(owner=things.running.owner, type="job_started", title="x", job=things.running)
     Group.objects.create(name="operators")
+    Budget.objects.create(owner=things.running.owner, monthly_limit=20)
     now = timezone.now()
     AccountLook.objects.create(provider="scripted", worked_at=now)
     MachineSighting.objects.create(
@@ -109,6 +110,19 @@ def test_no_page_shows_the_hash_of_a_token(operator, everything, things):
         page = operator.get(path).content.decode()
         assert things.token.token_hash not in page
         assert things.attempt.token_hash not in page
+
+
+def test_no_page_shows_a_key_sealed_or_not(operator, things):
+    sealed = bytes(things.credential.secret)
+    for path in (
+        reverse("admin:pipeline_credential_changelist"),
+        reverse("admin:pipeline_credential_change", args=[things.credential.pk]),
+    ):
+        page = operator.get(path).content
+        assert things.credential.hint.encode() in page
+        assert ACCOUNT_KEY.encode() not in page
+        assert sealed not in page
+        assert sealed.hex().encode() not in page
 
 
 @pytest.mark.parametrize("name", ["job", "attempt", "jobevent", "logline", "costrecord"])

@@ -89,7 +89,7 @@ def test_any_query(owner, things, part, query):
 @calm
 @given(body=st.dictionaries(st.sampled_from(["secret", "base_url", "options", "hint"]), anything, min_size=1))
 @example(body={"secret": ACCOUNT_KEY, "options": {"idempotent": 10**400}})
-@example(body={"secret": ACCOUNT_KEY, "options": {"idempotent": "\x00"}})
+@example(body={"secret": ACCOUNT_KEY, "options": {"region": "\x00"}})
 @example(body={"secret": ACCOUNT_KEY, "base_url": "https://[::1"})
 @example(body={"secret": ACCOUNT_KEY, "base_url": "https://" + "a" * 300})
 def test_saving_a_key(owner, rented, body):
