@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import requests
 from django.conf import settings
-from urllib3.exceptions import NameResolutionError, NewConnectionError
+from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError
 
 from pipeline.providers.base import NotSent, Unavailable
 from pipeline.providers.runpod import errors
@@ -178,7 +178,7 @@ class Client:
             ) as response:  # fmt: skip
                 body = _read(response, time.monotonic() + seconds)
                 return Answer.read(response.status_code, response.headers, body)
-        except (requests.RequestException, OSError, ValueError) as error:
+        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             what = type(error).__name__
             if _never_connected(error):
                 raise NotSent(f"RunPod could not be reached ({what}).") from None
@@ -195,8 +195,10 @@ class _Bearer(requests.auth.AuthBase):
 
 
 def _read(response: requests.Response, end: float) -> bytes:
+    """The whole body. Raise ValueError when it is too long, TimeoutError when it is not there by `end`."""
     body = bytearray()
-    for piece in response.iter_content(65536):
+    # Whatever has arrived, at once: a read that waits until it has so many bytes can wait for ever.
+    while piece := response.raw.read1(65536, decode_content=True):
         body += piece
         if len(body) > MAX_BYTES:
             raise ValueError("too long")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipeline.providers.base import CreateRequest
+from pipeline.providers.base import CreateRequest, Machine, MachineRef
 from pipeline.providers.runpod import catalog
-from tests.fakes.runpod import Boot, FakeRunPod
+from tests.fakes.runpod import Boot, FakeRunPod, Pod
 from tests.pipeline.providers.harness import Harness
 
 KEY = "rpa_ACCOUNTKEYTHATMUSTNOTLEAK0123456789"
@@ -57,3 +57,20 @@ class RunPodHarness(Harness):
     def close(self) -> None:
         super().close()
         self.fake.close()
+
+
+def create(runpod: RunPodHarness, **values: Any) -> Machine:
+    return runpod.provider().create(runpod.request(runpod.new_name(), **values))
+
+
+def look(runpod: RunPodHarness, *refs: MachineRef) -> dict[str, Machine]:
+    return dict(runpod.provider().observe(refs))
+
+
+def ref(machine: Machine, **values: Any) -> MachineRef:
+    return MachineRef(machine.name, machine.external_id, **values)
+
+
+def pod_of(fake: FakeRunPod, name: str) -> Pod:
+    (found,) = fake.pods(name)
+    return found
