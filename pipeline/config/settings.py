@@ -307,6 +307,7 @@ RUNPOD_API_URL = env.url("RUNPOD_API_URL", "https://api.runpod.io/v2")
 RUNPOD_GRAPHQL_URL = env.url("RUNPOD_GRAPHQL_URL", "https://api.runpod.io/graphql")  # for the balance only
 RUNPOD_IMAGE = env.text("RUNPOD_IMAGE")
 RUNPOD_DISK_GB = env.integer("RUNPOD_DISK_GB", 80, least=10, most=10_000)
+RUNPOD_MIN_CUDA_VERSION = env.text("RUNPOD_MIN_CUDA_VERSION")
 # The cluster of those who name no other in their account; empty: everybody names one.
 GPU_CLUSTER_API_URL = env.url("GPU_CLUSTER_API_URL", "") if env.is_set("GPU_CLUSTER_API_URL") else ""
 STOKER_SUBMITS_PER_CYCLE = env.integer("STOKER_SUBMITS_PER_CYCLE", 5, least=1)

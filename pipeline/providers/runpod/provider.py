@@ -264,11 +264,12 @@ def _fitting(kind: catalog.Kind | None, gpu_type: str, request: CreateRequest) -
 
 def _body(request: CreateRequest, kind: catalog.Kind) -> dict[str, Any]:
     """What the image does is fixed in the image: nothing a person chose becomes part of a command."""
+    drivers = {"minCudaVersion": settings.RUNPOD_MIN_CUDA_VERSION} if settings.RUNPOD_MIN_CUDA_VERSION else {}
     return {
         "name": request.name,
         "image": settings.RUNPOD_IMAGE,
         "cloud": kind.cloud,
-        "gpu": {"id": kind.type, "count": request.gpu_count},
+        "gpu": {"id": kind.type, "count": request.gpu_count} | drivers,
         "disk": settings.RUNPOD_DISK_GB,
         "env": {
             **request.environment,

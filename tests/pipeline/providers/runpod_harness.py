@@ -31,6 +31,7 @@ class RunPodHarness(Harness):
             "RUNPOD_GRAPHQL_URL": self.fake.graphql_url,
             "RUNPOD_IMAGE": IMAGE,
             "RUNPOD_DISK_GB": 40,
+            "RUNPOD_MIN_CUDA_VERSION": "",
             "STOKER_PUBLIC_URL": "http://127.0.0.1:9",
         }
 

@@ -187,6 +187,13 @@ class TestCreate:
         assert KEY not in json.dumps(call.body)
         assert (machine.gpu_type, machine.cloud, machine.price_per_hour) == (GPU, "SECURE", Decimal("0.5"))
 
+    def test_only_hosts_with_new_drivers_are_asked_for_where_an_operator_says_so(
+        self, runpod: RunPodHarness, settings: Any
+    ) -> None:
+        settings.RUNPOD_MIN_CUDA_VERSION = "12.8"
+        create(runpod)
+        assert runpod.fake.calls("create")[0].body["gpu"] == {"id": GPU, "count": 1, "minCudaVersion": "12.8"}
+
     @pytest.mark.parametrize(
         ("fault", "kind", "status"),
         [
