@@ -6,9 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 from django.db.models.functions import Now
-from django.utils import timezone
 
-from pipeline import wake
+from pipeline import clock, wake
 from pipeline.costs import amount_for, meter, unmetered
 from pipeline.models import Artifact, Attempt, EventType, Job
 from pipeline.models.artifacts import ArtifactKind, ArtifactState
@@ -36,7 +35,7 @@ def close_attempt(
     if not attempt.is_open:
         return
     if not never_created:
-        meter(attempt, timezone.now(), final=True)
+        meter(attempt, clock.now(), final=True)
     fields: dict[str, Any] = {
         "state": AttemptState.NEVER_CREATED if never_created else AttemptState.GONE,
         "reason": reason,
@@ -61,7 +60,7 @@ def which_limit(job: Job, attempt: Attempt, reason: EndReason) -> EndReason:
     """Which limit ended a run. The program knows one limit of time only, into which its money was turned."""
     if reason is not EndReason.DEADLINE_EXCEEDED or job.cost_limit is None:
         return reason
-    spent = job.current_cost + unmetered(attempt, timezone.now())
+    spent = job.current_cost + unmetered(attempt, clock.now())
     nearly = amount_for(timedelta(seconds=90), attempt.price_per_hour)
     return EndReason.BUDGET_EXCEEDED if spent + nearly >= job.cost_limit else reason
 

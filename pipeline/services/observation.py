@@ -12,9 +12,8 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Coalesce, Now
-from django.utils import timezone
 
-from pipeline import accounts, ingest, wake
+from pipeline import accounts, clock, ingest, wake
 from pipeline.costs import METER_EVERY, meter, meter_many
 from pipeline.decide import Decision, Look, Traits, decide
 from pipeline.leases import (
@@ -99,7 +98,7 @@ def _observe(leases: dict[UUID, UUID]) -> None:
         looks = _look_at(provider, attempts)
         quiet: defaultdict[float, list[Attempt]] = defaultdict(list)
         soonest = PROMPT_SECONDS + 1
-        now, traits = timezone.now(), traits_of(provider)
+        now, traits = clock.now(), traits_of(provider)
         for attempt in attempts:
             look: Machine | Look = Look.FAILED if looks is None else looks.get(attempt.name, Look.ABSENT)
             next_in = _nothing_to_do(attempt, look, now, traits)
@@ -162,7 +161,7 @@ def _apply(provider: Provider, attempt: Attempt, lease: UUID, look: Machine | Lo
     with looking_after(job_id, lease):
         if isinstance(look, Machine):
             _take_in(attempt, lease, look)
-        now = timezone.now()
+        now = clock.now()
         with fenced(job_id, lease) as job:
             attempt.refresh_from_db()
             if not attempt.is_open:

@@ -8,9 +8,8 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models.functions import Coalesce, Now
-from django.utils import timezone
 
-from pipeline import accounts, wake
+from pipeline import accounts, clock, wake
 from pipeline.decide import Look, decide
 from pipeline.killpoints import killpoint
 from pipeline.leases import claim, claim_due, fenced, looking_after, release
@@ -60,12 +59,13 @@ def _stop(job_id: UUID, lease: UUID) -> None:
             else:
                 provider = accounts.provider_of(attempt)
                 # The same rules as after a look that failed: when may a stop be ordered without having looked?
-                order = decide(view_of(job, attempt), Look.FAILED, timezone.now(), traits_of(provider))
+                order = decide(view_of(job, attempt), Look.FAILED, clock.now(), traits_of(provider))
         if attempt is None:
             without_machine(job_id, lease)
-        elif order is not None and order.send_stop and attempt.state == AttemptState.LIVE:
+        elif order is not None and order.send_stop and attempt.state == AttemptState.LIVE and not attempt.stop_sent_at:
             send_stop(provider, attempt, lease, force=False)
-        release(job_id, lease, next_check_in=0.5)
+            release(job_id, lease, next_check_in=0.5)
+        # Otherwise it stays due. What follows belongs to the next look, which repeats the order while it must.
         wake.poll(job_id, after=0.5)
 
 

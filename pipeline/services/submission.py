@@ -12,9 +12,8 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models.functions import Coalesce, Now
-from django.utils import timezone
 
-from pipeline import accounts, balances, runs, wake
+from pipeline import accounts, balances, clock, runs, wake
 from pipeline.killpoints import killpoint
 from pipeline.leases import LeaseLost, claim, claim_due, fenced, looking_after, release
 from pipeline.models import Attempt, CallOutcome, Credential, EventType, Job, ProviderCall
@@ -113,7 +112,9 @@ def _write_intent(job_id: UUID, lease: UUID, credential: Credential | None) -> A
             credential=credential,
             price_per_hour=job.price_per_hour,
         )
-        advance(job_id, JobStatus.INITIALIZING, f"Attempt {n}: asking for a machine.", stage="submitting", attempt=n)
+        # It stays due, so that whoever finds this process dead goes on; how this ends says when to look next.
+        message = f"Attempt {n}: asking for a machine."
+        advance(job_id, JobStatus.INITIALIZING, message, stage="submitting", attempt=n, next_check_in=None)
         killpoint("intent.before_commit")
     killpoint("intent.after_commit")
     return attempt
@@ -211,9 +212,9 @@ def adopt(job_id: UUID, lease: UUID, attempt: Attempt, machine: Machine) -> None
 def _billed_since(attempt: Attempt, machine: Machine) -> datetime:
     """From when its time is counted: from the first moment the provider may bill it, as far as we can know."""
     if machine.created_at is None:
-        return timezone.now()
+        return clock.now()
     # A provider's clock may be off: what it says counts only where it lies between our request and now.
-    return min(max(machine.created_at, attempt.created_at), timezone.now())
+    return min(max(machine.created_at, attempt.created_at), clock.now())
 
 
 def _new_token(attempt: Attempt, provider: Provider) -> str:

@@ -328,8 +328,10 @@ class Server:
                     self._due(job)
 
     def _due(self, job: Job) -> None:
-        if job.status == JobStatus.QUEUED:
-            self.clock.start(self.stop(job) if job.wants_stop else self.submit(job))
+        if job.wants_stop and job.open_attempt is None:
+            self.clock.start(self.stop(job))
+        elif job.status == JobStatus.QUEUED:
+            self.clock.start(self.submit(job))
         else:
             self.clock.start(self.poll(job))
 
@@ -371,7 +373,7 @@ class Server:
         attempt = Attempt(n, machine_name(INSTALLATION, f"{job.number:032x}"[20:], n), self.clock.now)
         job.attempts.append(attempt)
         self.attempts[attempt.name] = job, attempt
-        job.status, job.next_check_at = JobStatus.INITIALIZING, self.clock.now
+        job.status = JobStatus.INITIALIZING
         return attempt
 
     def _create(self, job: Job, lease: object, attempt: Attempt) -> Process:
@@ -410,14 +412,11 @@ class Server:
     # pipeline/services/observation.py
 
     def poll(self, job: Job) -> Process:
-        if job.next_check_at > self.clock.now + 0.2:
+        attempt = job.open_attempt
+        if attempt is None or job.next_check_at > self.clock.now + 0.2:
             return
         lease = self.claim(job, *OBSERVED)
         if lease is None:
-            return
-        attempt = job.open_attempt
-        if attempt is None:
-            self.without_machine(job, lease)
             return
         self.step()
         try:
@@ -492,9 +491,9 @@ class Server:
         self.step()
         if attempt is None:
             self.without_machine(job, lease)
-        elif order is not None and order.send_stop and attempt.state is AttemptState.LIVE:
+        elif order is not None and order.send_stop and attempt.state is AttemptState.LIVE and not attempt.stop_sent_at:
             yield from self.send_stop(job, attempt, lease, force=False)
-        self.release(job, lease, 0.5)
+            self.release(job, lease, 0.5)
         self.wake(self.poll, job, 0.5)
 
     def send_stop(self, job: Job, attempt: Attempt, lease: object, *, force: bool) -> Process:

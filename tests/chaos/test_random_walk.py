@@ -38,7 +38,7 @@ from tests.factories import make_dataset, make_job, make_user
 from tests.fakes.provider import ScriptedProvider, World
 from tests.pipeline.steps import program_says
 
-EXAMPLES, STEPS = (400, 60) if os.environ.get("STOKER_CHAOS") else (15, 30)
+EXAMPLES, STEPS = (150, 50) if os.environ.get("STOKER_CHAOS") else (15, 30)
 TASKS: dict[str, Callable[[], object]] = {
     "submit": submission.submit_due,
     "poll": observation.poll_due,
@@ -193,6 +193,8 @@ def _raising(error: Exception | None) -> Callable[[CreateRequest], None] | None:
     return raise_it
 
 
+@pytest.mark.scenario(53, "I1 I2 I3 I4 I8 I10")
+@pytest.mark.timeout(900)
 @pytest.mark.django_db
 def test_whatever_happens_what_must_be_true_stays_true(world: World) -> None:
     profile = settings(
