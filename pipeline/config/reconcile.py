@@ -18,6 +18,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models.functions import Now
 
+from pipeline import budgets
 from pipeline.models import ProcessBeat
 from pipeline.services import observation, stopping, submission, sweeping
 
@@ -31,7 +32,8 @@ STOP_SECONDS = 5.0
 SAY_AGAIN_SECONDS = 60.0
 # What has steps of its own below, and what only beat itself can do.
 PROMPT = frozenset(
-    f"pipeline.tasks.{name}" for name in ("submit_due", "poll_due", "cancel_due", "sweep_due", "beat_tick")
+    f"pipeline.tasks.{name}"
+    for name in ("submit_due", "poll_due", "cancel_due", "sweep_due", "enforce_budgets_due", "beat_tick")
 )
 
 
@@ -83,6 +85,8 @@ def steps(grace: timedelta = GRACE, beat_silent: timedelta = BEAT_SILENT) -> lis
         # Looks come first where both are due: they see whether the machine is gone.
         Step("Follow running jobs", 1.0, lambda: observation.poll_due(grace / 2)),
         Step("Look for forgotten machines", 5.0, lambda: sweeping.sweep_due(sweeping.EVERY + 5 * grace)),
+        # One query, and harmless when beat does it too: money does not wait until beat is known to be silent.
+        Step("Watch budgets", 15.0, budgets.enforce_due),
         *(
             Step(name, float(seconds), lambda task=task: _in_place_of_beat(task, beat_silent))  # type: ignore[misc]
             for name, (task, seconds) in settings.STOKER_SCHEDULES.items()

@@ -19,7 +19,7 @@ class AmountField(serializers.DecimalField):
     """US dollars, as stored."""
 
     def __init__(self, **options: Any):
-        super().__init__(max_digits=20, decimal_places=6, **options)
+        super().__init__(max_digits=20, decimal_places=6, coerce_to_string=True, **options)
 
 
 class MonthSerializer(serializers.Serializer):
@@ -37,7 +37,7 @@ class BudgetSerializer(StrictSerializer):
     set_by_server = frozenset({"month"})
 
     monthly_limit = serializers.DecimalField(
-        max_digits=12, decimal_places=2, min_value=Decimal(0), allow_null=True,
+        max_digits=12, decimal_places=2, min_value=Decimal(0), allow_null=True, coerce_to_string=True,
         help_text="What your jobs may cost in a calendar month, US dollars; null: no limit.",
     )  # fmt: skip
     month = MonthSerializer(read_only=True)
@@ -66,7 +66,9 @@ class SpendingRowSerializer(serializers.Serializer):
     label = serializers.CharField()  # type: ignore[assignment]
     amount = AmountField(help_text="Metered, US dollars.")
     invoiced = AmountField(allow_null=True, help_text="On providers' bills; null: none has come.")
-    seconds = serializers.DecimalField(max_digits=20, decimal_places=3, help_text="Of machine time.")
+    seconds = serializers.DecimalField(
+        max_digits=20, decimal_places=3, coerce_to_string=True, help_text="Of machine time."
+    )
     jobs = serializers.IntegerField()
 
 
@@ -92,7 +94,7 @@ class EstimateRequestSerializer(JobCreateSerializer):
 
 
 class EstimateSerializer(serializers.Serializer):
-    hours = serializers.DecimalField(max_digits=12, decimal_places=4, allow_null=True)
+    hours = serializers.DecimalField(max_digits=12, decimal_places=4, allow_null=True, coerce_to_string=True)
     total = AmountField(allow_null=True, help_text="US dollars; null: not known.")
     confidence = serializers.ChoiceField(["none", "rough", "measured"])
     basis = serializers.CharField(help_text="Where the figure comes from, as a sentence.")

@@ -15,7 +15,7 @@ from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, SolarSchedule
 
 from notifications.models import Notification
-from pipeline.models import Budget, AccountLook, MachineSighting, ProcessBeat, ProviderCall
+from pipeline.models import AccountLook, Budget, MachineSighting, ProcessBeat, ProviderCall
 from pipeline.models.telemetry import MetricPoint
 from tests.factories import make_running_job
 from tests.pipeline.api.conftest import ACCOUNT_KEY, fill
@@ -30,8 +30,8 @@ MODELS = [
     *(
         f"pipeline.{name}"
         for name in (
-            "accountlook", "apitoken", "artifact", "attempt", "budget", "costrecord", "credential", "job", "jobevent", "logline",
-            "machinesighting", "preset", "processbeat", "providercall", "sample",
+            "accountlook", "apitoken", "artifact", "attempt", "budget", "costrecord", "credential", "job", "jobevent",
+            "logline", "machinesighting", "preset", "processbeat", "providercall", "sample",
         )
     ),
 ]  # fmt: skip
