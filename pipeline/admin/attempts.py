@@ -2,13 +2,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
+from django import forms
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
-from unfold.decorators import display
+from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextInputWidget
 
 from pipeline.admin.parts import ATTEMPT_COLOURS, ShownAdmin, names_of, table
 from pipeline.models import Attempt, CallOutcome, ProviderCall
+from pipeline.services import unknown
+from pipeline.services.errors import Refusal
 
 OUTCOME_COLOURS = {
     CallOutcome.PENDING.value: "info",
@@ -36,6 +44,34 @@ def calls_table(**of: Any) -> SafeString:
     return table(("attempt", "at", "call", "outcome", "HTTP", "detail"), rows, "None yet.")
 
 
+class SettleForm(forms.Form):
+    """The operator's statement about a creation whose answer was lost."""
+
+    exists = forms.ChoiceField(
+        label="At the provider",
+        choices=[("yes", "it exists, under this id:"), ("no", "there is nothing of this name; I have looked")],
+        widget=UnfoldAdminRadioSelectWidget,
+    )
+    external_id = forms.CharField(
+        label="Id at the provider", max_length=unknown.MAX_ID, required=False, widget=UnfoldAdminTextInputWidget
+    )
+
+    def clean(self) -> dict[str, Any]:
+        given: dict[str, Any] = super().clean() or {}
+        if given.get("exists") == "yes" and not given.get("external_id"):
+            self.add_error("external_id", "Give the id that the provider shows for it.")
+        if given.get("exists") == "no" and given.get("external_id"):
+            self.add_error("external_id", "Leave this empty, or say that it exists.")
+        return given
+
+    def apply(self, attempt: Attempt, *, actor: str) -> None:
+        """Raise Refusal."""
+        if self.cleaned_data["exists"] == "yes":
+            unknown.adopt_unknown(attempt, self.cleaned_data["external_id"], actor=actor)
+        else:
+            unknown.close_unknown(attempt, actor=actor)
+
+
 @admin.register(Attempt)
 class AttemptAdmin(ShownAdmin):
     list_display = ("name", "job", "n", "provider", "external_id", "shown_state", "reason", "last_seen_at", "gone_at")
@@ -46,6 +82,36 @@ class AttemptAdmin(ShownAdmin):
     date_hierarchy = "created_at"
     fields = (*names_of(Attempt, "token_hash"), "calls")
     readonly_fields = fields
+    actions_detail = ("settle",)
+
+    @action(description="Say what became of it", permissions=["settle"], url_path="settle")
+    def settle(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Where a lost answer cannot be found out: an operator names the machine, or states that there is none."""
+        attempt = get_object_or_404(Attempt.objects.select_related("job", "credential__owner"), pk=object_id)
+        form = SettleForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            try:
+                form.apply(attempt, actor=request.user.get_username())
+            except Refusal as refusal:
+                form.add_error(None, str(refusal))
+            else:
+                self.message_user(request, f"{attempt.name}: {attempt.get_state_display().lower()}.", messages.SUCCESS)
+                return HttpResponseRedirect(reverse("admin:pipeline_attempt_change", args=[attempt.pk]))
+        context = self.admin_site.each_context(request) | {
+            "title": "What became of it?",
+            "opts": self.model._meta,
+            "attempt": attempt,
+            "unknown": unknown.is_unknown(attempt),
+            "form": form,
+        }
+        return TemplateResponse(request, "admin/pipeline/settle.html", context)
+
+    def has_settle_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        """Who may change jobs; the button is there only while there is something to settle."""
+        if not request.user.has_perm("pipeline.change_job"):
+            return False
+        attempt = Attempt.objects.filter(pk=object_id).first() if object_id else None
+        return object_id is None or request.method == "POST" or (attempt is not None and unknown.is_unknown(attempt))
 
     @display(description="State", ordering="state", label=ATTEMPT_COLOURS)
     def shown_state(self, attempt: Attempt) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from django.db import models
 API_TOKEN_PREFIX = "stk_u_"  # noqa: S105
 JOB_TOKEN_PREFIX = "stk_j_"  # noqa: S105
 BOOTSTRAP_TOKEN_PREFIX = "stk_b_"  # noqa: S105
+CALLBACK_TOKEN_PREFIX = "stk_c_"  # noqa: S105
 
 
 def new_token(prefix: str) -> str:

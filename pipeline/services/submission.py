@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db.models.functions import Coalesce, Now
 
 from pipeline import accounts, balances, clock, runs, wake
+from pipeline.callback_tokens import callback_url
 from pipeline.killpoints import killpoint
 from pipeline.leases import LeaseLost, claim, claim_due, fenced, looking_after, release
 from pipeline.models import Attempt, CallOutcome, Credential, EventType, Job, ProviderCall
@@ -158,7 +159,6 @@ def _create(job_id: UUID, lease: UUID, attempt: Attempt, provider: Provider) -> 
 def _unclear(job_id: UUID, lease: UUID, attempt: Attempt, message: str, *, next_check_in: float) -> None:
     """Nobody knows whether a machine exists: from here on only looking helps, or the same request again."""
     with fenced(job_id, lease) as job:
-        Attempt.objects.filter(pk=attempt.pk).update(create_unknown_since=Coalesce("create_unknown_since", Now()))
         if not job.events.filter(attempt=attempt.n, message=message).exists():
             record_event(job_id, EventType.WARNING, message, level="warning", attempt=attempt.n)
     release(job_id, lease, next_check_in=next_check_in)
@@ -167,6 +167,7 @@ def _unclear(job_id: UUID, lease: UUID, attempt: Attempt, message: str, *, next_
 
 def _not_reached(job_id: UUID, lease: UUID, attempt: Attempt, error: ProviderError) -> None:
     """Nothing was asked for: the same attempt asks again (pipeline.decide), until somebody cancels it."""
+    Attempt.objects.filter(pk=attempt.pk).update(create_unknown_since=None)
     set_stage(job_id, "submitting", f"Trying again: {error}", detail=str(error), attempt=attempt.n)
     wait = max(NOT_REACHED_SECONDS, error.retry_after or 0)
     release(job_id, lease, next_check_in=wait)
@@ -247,7 +248,7 @@ def _request(job: Job, attempt: Attempt, token: str) -> CreateRequest:
         hyperparameters=job.hyperparameters,
         dataset_rows=job.dataset.total_training_pairs or 0,
         dataset_url=runs.dataset_link(job.dataset).url,
-        callback_url=f"{api}/{job.pk}/metrics",
+        callback_url=callback_url(attempt),
         seed=int(job.pk.hex[:8], 16),
         fallbacks=[(one["type"], one.get("cloud", "")) for one in job.gpu_fallbacks],
     )

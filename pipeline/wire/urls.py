@@ -11,5 +11,6 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/events", views.events, name="training-events"),
     path("jobs/<uuid:job_id>/artifacts", views.artifacts, name="training-artifacts"),
     path("jobs/<uuid:job_id>/artifacts/<uuid:artifact_id>/complete", views.complete_artifact, name="training-artifact"),
+    path("callbacks/<str:token>", views.callback, name="training-callback"),
     path("jobs/<uuid:job_id>/finish", views.finish, name="training-finish"),
 ]

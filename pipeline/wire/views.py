@@ -14,9 +14,10 @@ from django.db import DatabaseError
 from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotModified, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from pipeline import bootstrap, ingest, runs
+from pipeline import bootstrap, callback_tokens, ingest, runs
 from pipeline.models import Attempt
 from pipeline.models.access import token_hash
+from pipeline.services import calling_back
 from pipeline.services.errors import Conflict, InvalidInput
 from pipeline.wire.body import Problem, read_json
 from training import bundle
@@ -34,19 +35,36 @@ def program(request: HttpRequest) -> HttpResponseBase:
     return FileResponse(path.open("rb"), as_attachment=True, filename="training.pyz", headers={"ETag": etag})
 
 
+def _with_token(request: HttpRequest, address: dict[str, Any], column: str = "token_hash") -> Attempt:
+    return _authenticate(request, address.pop("job_id"), column)
+
+
+def _by_address(request: HttpRequest, address: dict[str, Any]) -> Attempt:
+    """The attempt whose callback address it is: 404 for any other address, 410 when it is over."""
+    attempt = callback_tokens.attempt_of(address.pop("token"))
+    if attempt is None:
+        raise Problem(404, "not_found", "There is no such callback address.")
+    if not attempt.is_open:
+        raise _over()
+    return attempt
+
+
 def _wire(
-    method: str, *, column: str = "token_hash"
+    method: str, *, admit: Callable[[HttpRequest, dict[str, Any]], Attempt] = _with_token
 ) -> Callable[[Callable[..., dict[str, Any]]], Callable[..., HttpResponse]]:
-    """Wrap a view of a job: checks method and token, hands over the attempt, turns problems into problem+json."""
+    """Wrap a view of a job: checks method and caller, hands over the attempt, turns problems into problem+json.
+
+    `admit` takes what tells the attempt out of the parts of the address; the view gets the other parts.
+    """
 
     def decorate(view: Callable[..., dict[str, Any]]) -> Callable[..., HttpResponse]:
         @csrf_exempt
         @functools.wraps(view)
-        def wrapped(request: HttpRequest, job_id: UUID, **kwargs: Any) -> HttpResponse:
+        def wrapped(request: HttpRequest, **address: Any) -> HttpResponse:
             try:
                 if request.method != method:
                     raise Problem(405, "method", f"Use {method} here.")
-                status, answer = 200, view(request, _authenticate(request, job_id, column), **kwargs)
+                status, answer = 200, view(request, admit(request, address), **address)
                 status = answer.pop("_status", status)
                 return JsonResponse(answer, status=status, headers={"Cache-Control": "no-store"})
             except Problem as problem:
@@ -69,7 +87,7 @@ def _wire(
     return decorate
 
 
-@_wire("POST", column="bootstrap_hash")
+@_wire("POST", admit=functools.partial(_with_token, column="bootstrap_hash"))
 def exchange(request: HttpRequest, attempt: Attempt) -> dict[str, Any]:
     return bootstrap.exchange(attempt.pk, read_json(request)).to_json()
 
@@ -117,6 +135,12 @@ def complete_artifact(request: HttpRequest, attempt: Attempt, artifact_id: UUID)
 @_wire("POST")
 def finish(request: HttpRequest, attempt: Attempt) -> dict[str, Any]:
     return {"acked": runs.finish(attempt, read_json(request))}
+
+
+@_wire("POST", admit=_by_address)
+def callback(request: HttpRequest, attempt: Attempt) -> dict[str, Any]:
+    calling_back.take(attempt, read_json(request))
+    return {"taken": True}
 
 
 def _authenticate(request: HttpRequest, job_id: UUID, column: str) -> Attempt:

@@ -93,8 +93,8 @@ class FakeCluster:
         """Spoil the next `times` calls of a kind (submit, status, cancel, or *); None for all of them.
 
         cut: nothing is done. lost, truncated: done, but the answer does not (wholly) arrive. error: `code`, `detail`
-        and `retry_after`, done only when `made`. html, redirect, huge, list, no_id: done, with such an answer. slow:
-        done after `seconds`.
+        and `retry_after`, done only when `made`. slow: done after `seconds`. html, redirect, huge, list, conflict,
+        no_id: done, with such an answer.
         """
         with self.lock:
             self.faults.append({"on": on, "what": what, "times": times, **values})
@@ -263,6 +263,11 @@ class _Server(ThreadingHTTPServer):
         self._open.add(request)
         super().process_request(request, client_address)
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A caller that hung up is no trouble."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
     def cut(self) -> None:
         """End the connections that are kept open: a server that is gone answers on none of them."""
         for one in self._open:
@@ -296,7 +301,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.startswith("/_control"):
             return self._answer(*self.fake.control(method, self.path, body))
         call = {"/training/submit": "submit"}.get(self.path) or self.path.removeprefix("/training/").partition("/")[0]
-        headers = {name: value for name, value in self.headers.items() if name.lower() != "authorization"}
+        headers = {name: value for name, value in self.headers.items() if name != "Authorization"}
         with self.fake.lock:
             self.fake.requests.append({"call": call, "path": self.path, "headers": headers, "body": body})
             del self.fake.requests[:-REQUESTS_KEPT]
@@ -335,6 +340,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._send(307, b"", {"Location": f"{self.fake.url}/elsewhere"})
             case "huge":
                 return self._send(code, b'{"error": "' + b"x" * 6_000_000 + b'"}')
+            case "conflict":
+                return self._answer(409, {"detail": "There is such a job."} | answer)
             case "list":
                 return self._send(code, b"[1, 2, 3]")
             case "no_id":
@@ -380,14 +387,9 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: ended.set())
     try:
         fake = FakeCluster(
-            port=given.port,
-            state=given.state,
-            idempotent=not given.not_idempotent,
-            queue_seconds=given.queue_seconds,
-            step_seconds=given.step_seconds,
-            cancel_seconds=2.0,
-            calls_back=True,
-        )
+            port=given.port, state=given.state, idempotent=not given.not_idempotent, calls_back=True,
+            queue_seconds=given.queue_seconds, step_seconds=given.step_seconds, cancel_seconds=2.0,
+        )  # fmt: skip
     except OSError as error:
         print(f"Port {given.port} on 127.0.0.1 cannot be used: {error.strerror}.", file=sys.stderr)
         return 2

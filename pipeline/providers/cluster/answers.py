@@ -46,7 +46,7 @@ def machine_of(ref: MachineRef, answer: Mapping[str, Any]) -> Machine:
         state, outcome = MachineState.UNKNOWN, None
         detail = f"The cluster answered for another job, {plain(told, 80)}."
     else:
-        detail = _detail(word, state, outcome, _error(answer), answer)
+        detail = _detail(word, state, answer)
     failed = outcome is Outcome.FAILED
     return Machine(
         name=ref.name,
@@ -83,13 +83,11 @@ def _word(answer: Mapping[str, Any]) -> str:
     return re.sub(r"[\s-]+", "_", told.strip().lower()) if isinstance(told, str) else ""
 
 
-def _detail(word: str, state: MachineState, outcome: Outcome | None, error: str, answer: Mapping[str, Any]) -> str:
-    if outcome is Outcome.FAILED and error:
-        return error if error.endswith((".", "!", "?")) else f"{error}."
+def _detail(word: str, state: MachineState, answer: Mapping[str, Any]) -> str:
     said = f"The cluster says “{plain(word.replace('_', ' '), 60) or 'nothing'}”"
     if state is MachineState.UNKNOWN:
         return f"{said}, and it is not known what that means."
-    step = _whole(answer.get("current_step"))
+    step, error = _whole(answer.get("current_step")), _error(answer)
     return f"{said}{f' at step {step:,}' if step else ''}{f': {error}' if error else ''}".rstrip(".") + "."
 
 

@@ -27,7 +27,7 @@ from pipeline.providers.cluster.answers import plain
 SUBMIT_TIMEOUT = (5.0, 25.0)  # seconds to connect, and to wait for a piece of the answer: a short wait makes unknowns
 LOOK_TIMEOUT = (3.0, 8.0)
 MAX_RETRY_AFTER = 3600.0
-EXTERNAL_ID = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9._:@=+~/-]{1,200}")
+EXTERNAL_ID = re.compile(r"(?=.*[A-Za-z0-9])(?!.*\.\.)[A-Za-z0-9._:@=+~/-]{1,200}")
 # Answers that say for sure that a request was not taken.
 _REFUSALS = frozenset(range(400, 500)) - {401, 402, 403, 404, 405, 408, 409, 425, 429}
 

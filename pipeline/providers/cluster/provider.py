@@ -33,7 +33,6 @@ from pipeline.providers.cluster.gpus import MAX_GPUS, ClusterGpu, gpus_of
 from pipeline.providers.files import check_name
 
 LOOK_SECONDS = 10.0  # after this no further job is asked about in one look
-_YES = ("1", "true", "yes", "on")
 
 
 class ClusterProvider:
@@ -66,8 +65,7 @@ class ClusterProvider:
 
     @property
     def create_is_idempotent(self) -> bool:
-        told = self._options.get("idempotent", False)
-        return told is True or str(told).strip().lower() in _YES
+        return self._options.get("idempotent") is True
 
     def offers(self) -> Sequence[Offer]:
         return [
