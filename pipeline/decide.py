@@ -137,7 +137,7 @@ def end_reason(view: View, machine: Machine | None) -> EndReason:
         return EndReason.PREEMPTED  # somebody else told the program to stop
     if machine is None or machine.exit_code is None:
         # It had ended without a word and was still there: somebody took it away, a host or another hand.
-        return EndReason.PREEMPTED if machine is None and view.exited_seen_at else EndReason.VANISHED
+        return EndReason.PREEMPTED if view.exited_seen_at else EndReason.VANISHED
     return _EXIT_REASONS.get(
         machine.exit_code, EndReason.TRAINING_ERROR if machine.exit_code > 0 else EndReason.VANISHED
     )
