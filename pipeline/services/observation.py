@@ -28,7 +28,7 @@ from pipeline.leases import (
 )
 from pipeline.models import Attempt, EventType, Job, ProviderCall
 from pipeline.providers.base import AuthError, Machine, MachineRef, MachineState, Provider, ProviderError
-from pipeline.providers.registry import UnknownProvider
+from pipeline.providers.registry import UnknownProvider, provider_class
 from pipeline.services import stopping, submission
 from pipeline.services.ending import close_attempt, end_job, which_limit
 from pipeline.services.errors import Conflict
@@ -213,8 +213,12 @@ def _write(job: Job, attempt: Attempt, decision: Decision, look: Machine | Look,
     elif isinstance(look, Machine):
         if news := _news(attempt, look):
             Attempt.objects.filter(pk=attempt.pk).update(**news)
-        # A stopped machine may be told as free while its disk is still billed: the last price stands.
-        meter(attempt, now, price=None if look.state is MachineState.EXITED else look.price_per_hour)
+        if look.state is MachineState.STARTING and not provider_class(attempt.provider).runs_program:
+            # It waits in a queue and holds no GPU yet: this time costs nothing.
+            Attempt.objects.filter(pk=attempt.pk, metered_until__lt=now).update(metered_until=now)
+        else:
+            # A stopped machine may be told as free while its disk is still billed: the last price stands.
+            meter(attempt, now, price=None if look.state is MachineState.EXITED else look.price_per_hour)
     if decision.alert_stop:
         _alert_stop(job, attempt)
     if decision.stage is not None:

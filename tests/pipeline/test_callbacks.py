@@ -20,7 +20,7 @@ from pipeline.states import AttemptState, JobStatus
 from tests.factories import make_running_job
 from tests.fakes.cluster import FakeCluster
 from tests.pipeline.rented_cluster import cluster_of, submitted
-from tests.pipeline.steps import look
+from tests.pipeline.steps import look, shift
 from tests.waiting import until
 
 pytestmark = pytest.mark.django_db
@@ -147,6 +147,19 @@ def test_a_job_at_a_cluster_from_beginning_to_end(owner: Any, cluster: FakeClust
     assert list(job.metric_points.order_by("step").values_list("step", flat=True)) == list(range(1, 21))
     assert (job.current_step, job.total_steps) == (20, 20)
     assert job.price_per_hour == Decimal("3.6"), "as the account says: the cluster tells no price"
+
+
+def test_waiting_in_the_clusters_queue_costs_no_money_and_no_running_time(owner: Any, cluster: FakeCluster) -> None:
+    job, attempt = submitted(owner.user)
+    cluster.change(attempt.name, status="queued", current_step=0, metrics={})
+    look(job)
+    shift(attempt, metered_until=timedelta(hours=2), machine_seen_at=timedelta(hours=23))
+    assert look(job).status == JobStatus.INITIALIZING
+    cluster.change(attempt.name, status="running")
+    look(job)
+    shift(attempt, metered_until=timedelta(seconds=1000))
+    assert look(job).stop_reason == ""
+    assert Decimal("0.99") < job.current_cost < Decimal("1.02"), "1,000 s at 3.60 an hour"
 
 
 def test_cancelled_is_said_when_the_cluster_says_so(owner: Any, cluster: FakeCluster) -> None:
