@@ -160,7 +160,8 @@ class Provider(Protocol):
     def stop(self, ref: MachineRef, *, force: bool = False) -> None:
         """Order the machine's end and return at once; call again until `observe` says GONE. A missing machine is fine.
 
-        `force` skips the grace in which the program may save a checkpoint. Raises Unavailable.
+        `force` skips the grace in which the program may save a checkpoint. Raises Unavailable, also when a known machine
+        is not found in a place that shows new ones late: returning means that the provider said yes.
         """
 
     def inventory(self) -> Sequence[Machine]:
