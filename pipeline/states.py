@@ -25,6 +25,7 @@ class JobStatus(TextChoices):
 
 ACTIVE = frozenset({JobStatus.QUEUED, JobStatus.INITIALIZING, JobStatus.RUNNING, JobStatus.CANCELLING})
 TERMINAL = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
+ENDED_EARLY = frozenset({JobStatus.FAILED, JobStatus.CANCELLED})  # what can be tried again or gone on with
 
 # from -> to. Back to `queued` means: a retryable cause ended the attempt and a new one will be made.
 TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {

@@ -9,6 +9,7 @@ from pipeline.api.views import docs, money, telemetry
 from pipeline.api.views.access import MeView, TokenViewSet
 from pipeline.api.views.catalogue import BaseModelsView, HyperparametersView, PresetViewSet, ProvidersView
 from pipeline.api.views.credentials import CredentialViewSet
+from pipeline.api.views.deployments import DeploymentViewSet
 from pipeline.api.views.jobs import JobViewSet
 
 JOB = "jobs/<uuid:job_id>/"
@@ -19,6 +20,8 @@ urlpatterns = [
     path(f"{JOB}start/", JobViewSet.as_view({"post": "start"}), name="api-job-start"),
     path(f"{JOB}cancel/", JobViewSet.as_view({"post": "cancel"}), name="api-job-cancel"),
     path(f"{JOB}retry/", JobViewSet.as_view({"post": "retry"}), name="api-job-retry"),
+    path(f"{JOB}resume/", JobViewSet.as_view({"post": "resume"}), name="api-job-resume"),
+    path(f"{JOB}checkpoint/", JobViewSet.as_view({"post": "checkpoint"}), name="api-job-checkpoint"),
     path(f"{JOB}live/", LiveView.as_view(), name="api-job-live"),
     path(f"{JOB}metrics/", MetricsView.as_view(), name="api-job-metrics"),
     path(f"{JOB}metrics.csv", telemetry.MetricsCsvView.as_view(), name="api-job-metrics-csv"),
@@ -31,6 +34,9 @@ urlpatterns = [
     path(
         "artifacts/<uuid:artifact_id>/download/", telemetry.ArtifactDownloadView.as_view(), name="api-artifact-download"
     ),
+    path("deployments/", DeploymentViewSet.as_view({"post": "start"}), name="api-deployments"),
+    path("deployments/<uuid:job_id>/", DeploymentViewSet.as_view({"get": "retrieve"}), name="api-deployment"),
+    path("deployments/<uuid:job_id>/stop/", DeploymentViewSet.as_view({"post": "stop"}), name="api-deployment-stop"),
     path("presets/", PresetViewSet.as_view({"get": "list"}), name="api-presets"),
     path("presets/<slug:slug>/", PresetViewSet.as_view({"get": "retrieve"}), name="api-preset"),
     path("base-models/", BaseModelsView.as_view(), name="api-base-models"),

@@ -18,6 +18,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models.functions import Now
 
+from celery_app import app
 from pipeline import budgets
 from pipeline.models import ProcessBeat
 from pipeline.services import observation, stopping, submission, sweeping
@@ -79,6 +80,7 @@ class Step:
 
 
 def steps(grace: timedelta = GRACE, beat_silent: timedelta = BEAT_SILENT) -> list[Step]:
+    app.loader.import_default_modules()  # here, because threads that import the same modules at once disturb each other
     return [
         Step("Submit queued jobs", 1.0, lambda: submission.submit_due(grace)),
         Step("Cancel jobs", 1.0, lambda: stopping.stop_due(grace)),
@@ -127,12 +129,4 @@ def _in_place_of_beat(task: str, silent_for: timedelta) -> None:
     """Run a periodic task here when beat, broker and worker have shown no common sign of life for so long."""
     if silent_for and ProcessBeat.objects.filter(name="beat", at__gt=Now() - silent_for).exists():
         return
-    _task(task)()
-
-
-def _task(name: str) -> Callable[[], object]:
-    from celery_app import app
-
-    app.loader.import_default_modules()
-    function: Callable[[], object] = app.tasks[name]
-    return function
+    app.tasks[task]()

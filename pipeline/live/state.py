@@ -12,12 +12,17 @@ from django.utils import timezone
 
 from pipeline.costs import amount_for, projection
 from pipeline.models import Job
+from pipeline.providers.registry import UnknownProvider, provider_class
 from pipeline.querysets import ATTEMPT_FIELDS
-from pipeline.states import STAGES, AttemptState, JobStatus
+from pipeline.states import ENDED_EARLY, STAGES, AttemptState, JobStatus
 from pipeline.texts import is_simulated, reason_text
 
 _JOBS_WITH_ATTEMPT = f"""
-    SELECT pipeline_job.*, {", ".join(f"latest.{name} AS attempt_{name}" for name in ATTEMPT_FIELDS)}
+    SELECT pipeline_job.*, {", ".join(f"latest.{name} AS attempt_{name}" for name in ATTEMPT_FIELDS)},
+        pipeline_job.status IN ('failed', 'cancelled') AND EXISTS (
+            SELECT 1 FROM pipeline_artifact AS file
+            WHERE file.job_id = pipeline_job.id AND file.kind = 'checkpoint' AND file.state = 'stored'
+        ) AS has_checkpoint
     FROM pipeline_job LEFT JOIN LATERAL (
         SELECT * FROM pipeline_attempt WHERE job_id = pipeline_job.id ORDER BY n DESC LIMIT 1
     ) AS latest ON TRUE
@@ -76,7 +81,9 @@ def job_state(job: Job, now: datetime | None = None) -> dict[str, Any]:
         "event_seq": job.event_seq,
         "can_start": job.status == JobStatus.PENDING,
         "can_cancel": job.is_active and job.status != JobStatus.CANCELLING,
-        "can_retry": job.status in (JobStatus.FAILED, JobStatus.CANCELLED),
+        "can_retry": job.status in ENDED_EARLY,
+        "can_resume": job.status in ENDED_EARLY and _has_checkpoint(job),
+        "can_save": job.status == JobStatus.RUNNING and job.save_requested_at is None and _saves(job.provider),
         "server_time": _time(now),
     }
 
@@ -105,6 +112,20 @@ def _attempt(job: Job) -> dict[str, Any]:
         return {name: getattr(job, f"attempt_{name}") for name in ATTEMPT_FIELDS}
     row = job.attempts.order_by("-n").values(*ATTEMPT_FIELDS).first()
     return row or dict.fromkeys(ATTEMPT_FIELDS)
+
+
+def _has_checkpoint(job: Job) -> bool:
+    if "has_checkpoint" in job.__dict__:
+        return bool(job.__dict__["has_checkpoint"])
+    return job.artifacts.filter(kind="checkpoint", state="stored").exists()
+
+
+def _saves(provider: str) -> bool:
+    """Whether what runs there is our program, which saves a checkpoint when asked."""
+    try:
+        return provider_class(provider).runs_program
+    except UnknownProvider:
+        return False
 
 
 def _money(value: Decimal | None) -> float | None:

@@ -290,7 +290,7 @@ def choose_offer(
         return None, [FieldError("gpu_config.provider", f"{error} Try again in a minute.", "unavailable")]
     offer, errors = _matching(offers, gpu_type, count, cloud, "gpu_config")
     for index, one in enumerate(fallbacks):
-        field = f"gpu_config.fallbacks[{index}]"
+        field = f"gpu_config.fallbacks.{index}"
         errors += _matching(offers, one.get("type", ""), count, one.get("cloud", cloud), field)[1]
     return offer, errors
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -14,11 +15,16 @@ from pipeline.api.serializers.strict import StrictSerializer, one_line
 from pipeline.api.serializers.telemetry import CostRecordSerializer, PointSerializer
 from pipeline.invoices import compared
 from pipeline.live.state import job_state
-from pipeline.models import Attempt, Job, Preset
+from pipeline.models import Artifact, ArtifactKind, ArtifactState, Attempt, Job, Preset
 from pipeline.states import AttemptState, JobStatus
 from pipeline.texts import reason_text
 
 BIG = 2**31 - 1
+
+
+class FallbackSerializer(StrictSerializer):
+    type = serializers.CharField(max_length=120, help_text="Another of the provider's offers.")
+    cloud = serializers.CharField(max_length=32, allow_blank=True, required=False, help_text="Left out: as above.")
 
 
 class GpuConfigSerializer(StrictSerializer):
@@ -30,6 +36,12 @@ class GpuConfigSerializer(StrictSerializer):
     )
     count = serializers.IntegerField(min_value=1, max_value=64, default=1)
     cloud = serializers.CharField(max_length=32, allow_blank=True, default="")
+    fallbacks = serializers.ListField(
+        child=FallbackSerializer(),
+        max_length=10,
+        default=list,
+        help_text="Taken in this order when there is none of `type`.",
+    )
 
 
 class RetryPolicySerializer(StrictSerializer):
@@ -75,6 +87,9 @@ class JobCreateSerializer(StrictSerializer):
         min_value=-100, max_value=100, default=0, help_text="Higher is submitted first."
     )
     retry_policy = RetryPolicySerializer(default=dict)
+    resume_from = serializers.UUIDField(
+        allow_null=True, default=None, help_text="A stored checkpoint of a job of yours, with which this one begins."
+    )
     start = serializers.BooleanField(default=False, help_text="Queue the job at once instead of only saving it.")
 
     def validate_dataset(self, value: Any) -> Dataset:
@@ -82,6 +97,9 @@ class JobCreateSerializer(StrictSerializer):
 
     def validate_eval_dataset(self, value: Any) -> Dataset | None:
         return None if value is None else self._own(value)
+
+    def validate_resume_from(self, value: Any) -> Artifact | None:
+        return None if value is None else own_checkpoint(self.context["request"].user, value)
 
     def validate_preset(self, value: str | None) -> Preset | None:
         if value is None:
@@ -104,6 +122,7 @@ class JobCreateSerializer(StrictSerializer):
             "gpu_type": gpu["type"],
             "gpu_count": gpu["count"],
             "cloud": gpu["cloud"],
+            "gpu_fallbacks": gpu["fallbacks"],
             "max_attempts": retry["max_attempts"],
         }
 
@@ -112,6 +131,27 @@ class JobCreateSerializer(StrictSerializer):
         if dataset is None:
             raise serializers.ValidationError("There is no such dataset.", "does_not_exist")
         return dataset
+
+
+def own_checkpoint(user: Any, pk: UUID, **of: Any) -> Artifact:
+    """The stored checkpoint of one of the user's jobs. Raise ValidationError when there is none."""
+    checkpoints = Artifact.objects.filter(kind=ArtifactKind.CHECKPOINT, state=ArtifactState.STORED, **of)
+    found = checkpoints.filter(pk=pk, job__in=Job.objects.for_user(user)).select_related("job").first()
+    if found is None:
+        raise serializers.ValidationError("There is no such checkpoint.", "does_not_exist")
+    return found
+
+
+class ResumeSerializer(StrictSerializer):
+    """Needs `job` in its context."""
+
+    checkpoint = serializers.UUIDField(
+        allow_null=True, default=None, help_text="A stored checkpoint of this job; null: the newest."
+    )
+
+    def validate_checkpoint(self, value: Any) -> Artifact | None:
+        job = self.context["job"]
+        return None if value is None else own_checkpoint(job.owner, value, job=job)
 
 
 class JobLimitsSerializer(StrictSerializer):
@@ -175,6 +215,8 @@ class JobSerializer(serializers.Serializer):
     can_start = serializers.BooleanField()
     can_cancel = serializers.BooleanField()
     can_retry = serializers.BooleanField()
+    can_resume = serializers.BooleanField(help_text="It ended early and left a stored checkpoint.")
+    can_save = serializers.BooleanField(help_text="It can be asked for a checkpoint now.")
     server_time = serializers.DateTimeField()
 
     def to_representation(self, instance: Job) -> dict[str, Any]:
@@ -222,6 +264,9 @@ class ConfigurationSerializer(serializers.Serializer):
     max_duration = serializers.IntegerField()
     priority = serializers.IntegerField()
     retry_policy = serializers.SerializerMethodField()
+    resume_from = serializers.UUIDField(
+        source="resume_from_id", allow_null=True, help_text="The checkpoint it began with."
+    )
     plan = serializers.DictField(help_text="What the program said it would do before it trained.")
 
     @extend_schema_field(
@@ -232,12 +277,19 @@ class ConfigurationSerializer(serializers.Serializer):
                 "type": {"type": "string"},
                 "count": {"type": "integer"},
                 "cloud": {"type": "string"},
+                "fallbacks": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {"type": {"type": "string"}, "cloud": {"type": "string"}},
+                    },
+                },
                 "price_per_hour": {"type": "number", "description": "Of the whole machine, when the job was made."},
             },
         }
     )
     def get_gpu_config(self, job: Job) -> dict[str, Any]:
-        return job.gpu_config | {"price_per_hour": float(job.price_per_hour)}
+        return job.gpu_config | {"price_per_hour": float(job.price_per_hour), "fallbacks": job.gpu_fallbacks}
 
     @extend_schema_field({"type": "object", "properties": {"max_attempts": {"type": "integer"}}})
     def get_retry_policy(self, job: Job) -> dict[str, int]:

@@ -16,12 +16,26 @@ from rest_framework.viewsets import GenericViewSet
 
 from pipeline.api.auth import person
 from pipeline.api.filters import JobFilter
-from pipeline.api.serializers.jobs import JobCreateSerializer, JobDetailSerializer, JobLimitsSerializer, JobSerializer
+from pipeline.api.serializers.jobs import (
+    JobCreateSerializer,
+    JobDetailSerializer,
+    JobLimitsSerializer,
+    JobSerializer,
+    ResumeSerializer,
+)
 from pipeline.budgets import change_budget
 from pipeline.models import Job
 from pipeline.querysets import JobQuerySet
 from pipeline.services.errors import Conflict
-from pipeline.services.jobs import create_job, delete_job, request_cancel, retry_job, start_job
+from pipeline.services.jobs import (
+    create_job,
+    delete_job,
+    request_cancel,
+    request_checkpoint,
+    resume_job,
+    retry_job,
+    start_job,
+)
 from pipeline.states import JobStatus
 
 
@@ -99,6 +113,33 @@ class JobViewSet(ListModelMixin, GenericViewSet[Job]):
         return Response(
             self._detail(again.pk), status=status.HTTP_201_CREATED, headers={"Location": f"/api/jobs/{again.pk}/"}
         )
+
+    @extend_schema(
+        summary="Go on with an ended job at a checkpoint it left, as a new job",
+        request=ResumeSerializer,
+        responses={201: JobDetailSerializer},
+    )
+    def resume(self, request: Request, job_id: UUID) -> Response:
+        job = self._own(job_id)
+        given = ResumeSerializer(data=request.data, context={"job": job})
+        given.is_valid(raise_exception=True)
+        again = resume_job(job, given.validated_data["checkpoint"])
+        return Response(
+            self._detail(again.pk), status=status.HTTP_201_CREATED, headers={"Location": f"/api/jobs/{again.pk}/"}
+        )
+
+    @extend_schema(
+        summary="Ask a running job for a checkpoint, without stopping it",
+        description="It is among the job's artifacts as soon as the program has saved and sent it.",
+        request=None,
+        responses={
+            202: OpenApiResponse(JobSerializer, "The checkpoint was asked for."),
+            200: OpenApiResponse(JobSerializer, "It was asked for before and is not stored yet."),
+        },
+    )
+    def checkpoint(self, request: Request, job_id: UUID) -> Response:
+        asked = request_checkpoint(self._own(job_id).pk, actor=request.user.get_username())
+        return Response(self._state(job_id), status=status.HTTP_202_ACCEPTED if asked else status.HTTP_200_OK)
 
     def _own(self, job_id: UUID) -> Job:
         return get_object_or_404(Job.objects.for_user(self.request.user), pk=job_id)

@@ -72,6 +72,11 @@ CASES = [
     Case("post", "api-job-start", Kind.OBJECT, saved),
     Case("post", "api-job-cancel", Kind.OBJECT, running),
     Case("post", "api-job-retry", Kind.OBJECT, running),
+    Case("post", "api-job-resume", Kind.OBJECT, running),
+    Case("post", "api-job-checkpoint", Kind.OBJECT, running),
+    Case("post", "api-deployments", Kind.LIST),
+    Case("get", "api-deployment", Kind.OBJECT, running),
+    Case("post", "api-deployment-stop", Kind.OBJECT, running),
     *(
         Case("get", f"api-job-{part}", Kind.OBJECT, running)
         for part in (

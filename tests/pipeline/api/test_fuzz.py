@@ -23,7 +23,7 @@ calm = settings(
 )
 FIELDS = (
     "name", "dataset", "eval_dataset", "base_model", "preset", "hyperparameters", "gpu_config", "budget_limit",
-    "max_duration", "priority", "retry_policy", "start",
+    "max_duration", "priority", "retry_policy", "resume_from", "start",
 )  # fmt: skip
 
 PARAMETERS = (
@@ -50,6 +50,10 @@ def is_an_answer(response: Any, *expected: int) -> None:
 @example(changes={"preset": ["balanced"]})
 @example(changes={"dataset": {"id": 1}})
 @example(changes={"hyperparameters": {"": {}}})
+@example(changes={"gpu_config": {"provider": "scripted", "fallbacks": [None]}})
+@example(changes={"gpu_config": {"provider": "scripted", "fallbacks": [{"type": "box", "cloud": None}]}})
+@example(changes={"gpu_config": {"provider": "scripted", "fallbacks": {"type": "box"}}})
+@example(changes={"resume_from": "00000000-0000-4000-8000-000000000000"})
 def test_creating_a_job(owner, job_body, changes):
     with transaction.atomic():
         is_an_answer(owner.api.post("/api/jobs/", job_body | changes, format="json"), 201, 400, 409)
@@ -70,6 +74,16 @@ def test_creating_a_job_with_an_odd_hyperparameter(owner, job_body, name, value)
 def test_a_body_of_any_bytes(owner, body):
     is_an_answer(owner.api.post("/api/jobs/", body, content_type="application/json"), 400)
     assert not Job.objects.exists()
+
+
+@calm
+@given(body=st.dictionaries(st.sampled_from(["job", "checkpoint", "x"]), anything, max_size=2))
+@pytest.mark.parametrize("path", ["/api/deployments/", "/api/jobs/{job}/resume/", "/api/jobs/{job}/checkpoint/"])
+def test_any_body_of_an_order(owner, things, path, body):
+    with transaction.atomic():
+        answer = owner.api.post(path.format(job=things.running.pk), body, format="json")
+        is_an_answer(answer, 202, 200, 400, 409)
+        transaction.set_rollback(True)
 
 
 @calm
