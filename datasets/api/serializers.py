@@ -71,7 +71,10 @@ class NewDatasetSerializer(serializers.Serializer[Dataset]):
 
 class ImportSerializer(serializers.Serializer[Dataset]):
     bucket = serializers.CharField(required=False, default="training-files")
-    path = serializers.CharField(max_length=500)
+    path = serializers.CharField(
+        max_length=500,
+        error_messages=dict.fromkeys(("required", "blank"), "Give the path of the file in the bucket."),
+    )
     name = serializers.CharField(required=False, allow_blank=True, default="", max_length=1000)
     format = serializers.ChoiceField(Format.choices, required=False, allow_blank=True, default="")
     validation_for = OwnDatasets(required=False, allow_null=True, default=None, pk_field=serializers.UUIDField())

@@ -224,3 +224,23 @@ def test_a_stranger_gets_the_page_of_what_does_not_exist(
         assert "paints" not in page.content()
     found = flaws(page)
     assert not found, "\n".join(found)
+
+
+def test_a_file_of_the_object_store_becomes_a_dataset(stack: Stack, desk: Desk, grace: Person) -> None:
+    desk.forgive(r"Failed to load resource: the server responded with a status of 400")
+    folder = stack.home / "buckets" / "training-files" / grace.name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "brought.jsonl").write_bytes(tiny.jsonl(30))
+    page = desk.open("/datasets/new/")
+    page.get_by_text("Or use a file that lies in the object store already").click()
+    form = page.locator("#bring-in")
+    form.get_by_role("button", name="Use this file").click()
+    expect(form.locator(".field-error", has_text="Give the path of the file in the bucket.")).to_be_visible()
+    form.get_by_label("Path in the bucket").fill(f"{grace.name}/missing.jsonl")
+    form.get_by_role("button", name="Use this file").click()
+    expect(form.locator(".field-error", has_text="There is no file")).to_be_visible()
+    assert flaws(page, "#bring-in") == []
+    form.get_by_label("Path in the bucket").fill(f"{grace.name}/brought.jsonl")
+    form.get_by_role("button", name="Use this file").click()
+    page.wait_for_url("**/datasets/*-*/")
+    expect(page.locator(".dataset-title .status")).to_have_text("Ready", timeout=20_000)
