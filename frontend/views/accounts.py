@@ -16,7 +16,7 @@ from frontend import signin
 
 class SignInForm(AuthenticationForm):
     error_messages = AuthenticationForm.error_messages | {
-        "invalid_login": "This name and password do not belong together. Both mind capital letters."
+        "invalid_login": "This name and password do not belong together. Capital letters count."
     }
 
 

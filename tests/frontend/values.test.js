@@ -60,7 +60,7 @@ test("field texts become values, and nonsense is left for the server to name", (
 test("a problem has a sentence whatever the server sent", () => {
   assert.equal(toProblem(400, { detail: "The name is missing.", errors: [{ field: "name", message: "Give a name." }] }).sentence, "The name is missing. Give a name.");
   assert.match(toProblem(502, "<html>").message, /answered with an error \(502\)/);
-  assert.match(toProblem(401, null).message, /not signed in/);
+  assert.match(toProblem(401, { detail: "Send an API token." }).message, /not signed in/);
   assert.deepEqual([rows([1]), rows({ results: [2] }), rows(null)], [[1], [2], []]);
 });
 

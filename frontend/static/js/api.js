@@ -60,7 +60,8 @@ export function toProblem(status, body) {
     429: "Too many requests. Wait a moment and try again.",
   };
   const known = body && typeof body === "object" ? body : {};
-  const detail = typeof known.detail === "string" ? known.detail : plain[status] ?? `The server answered with an error (${status}). Try again in a moment.`;
+  // What the API says to programs about signing in is of no use to the reader of a page.
+  const detail = typeof known.detail === "string" && status !== 401 ? known.detail : plain[status] ?? `The server answered with an error (${status}). Try again in a moment.`;
   return new Problem({ ...known, status, detail });
 }
 
