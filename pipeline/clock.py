@@ -1,4 +1,4 @@
-"""The one clock that counts: the database's. A worker whose own clock is wrong ends nothing too early and bills nothing."""
+"""The one clock that counts: the database's. A worker whose own is wrong ends nothing too early, bills nothing too much."""
 
 from __future__ import annotations
 

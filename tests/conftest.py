@@ -31,7 +31,17 @@ os.environ[ROOT_VARIABLE] = str(FOLDER)
 FOLDER.chmod(0o711)
 POSTGRES_FOLDER = FOLDER / "postgres"
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
-for name in ("DATABASE_URL", "REDIS_URL", "DEBUG", "SECRET_KEY", "ALLOWED_HOSTS", "PORT", "HOST", "STOKER_PUBLIC_URL"):
+for name in (
+    "DATABASE_URL",
+    "REDIS_URL",
+    "DEBUG",
+    "SECRET_KEY",
+    "ALLOWED_HOSTS",
+    "PORT",
+    "HOST",
+    "STOKER_PUBLIC_URL",
+    "STOKER_PLAYGROUND",
+):
     os.environ.pop(name, None)
 OURS = ("STOKER_HOME", "DATABASE_URL", "DJANGO_SETTINGS_MODULE", "DJANGO_ALLOW_ASYNC_UNSAFE")
 # What a product started by a test inherits: the machine's variables, none of this test process's own.

@@ -3,6 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import AppConfig, apps
+from django.conf import settings
+from django.contrib.auth.signals import user_logged_in
 from django.db.models.signals import post_migrate
 
 
@@ -19,6 +21,10 @@ class HouseConfig(AppConfig):
 
         # Django tells only apps with models when migrations have run; these are the models that are filled.
         post_migrate.connect(_seed_schedules, sender=apps.get_app_config("django_celery_beat"))
+        if settings.STOKER_PLAYGROUND:
+            from pipeline.config.playground_accounts import on_sign_in
+
+            user_logged_in.connect(on_sign_in)
 
 
 def _seed_schedules(using: str, **kwargs: Any) -> None:

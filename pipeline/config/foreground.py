@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pipeline.config.supervisor import Stack
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-COLOURS = {"setup": 32, "web": 36, "worker": 33, "beat": 35, "reconcile": 34}
+COLOURS = {"setup": 32, "web": 36, "worker": 33, "beat": 35, "reconcile": 34, "runpod": 34, "cluster": 34}
 
 
 @contextmanager

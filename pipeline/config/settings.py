@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.config import content, home
+from pipeline.config import content, home, playground
 from pipeline.config.env import Env
 
-env = Env()
+env = Env(playground.with_imitations())
+STOKER_PLAYGROUND: bool = env.flag("STOKER_PLAYGROUND")
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
@@ -131,6 +132,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "pipeline.config.playground_accounts.banner",
             ],
         },
     },
@@ -315,8 +317,9 @@ STOKER_POLLS_PER_CYCLE = env.integer("STOKER_POLLS_PER_CYCLE", 2000, least=1)
 STOKER_PROVIDERS = {
     "local": "pipeline.providers.local.LocalProvider",
     "simulated": "pipeline.providers.simulated.SimulatedProvider",
-    "cluster": "pipeline.providers.cluster.ClusterProvider",
     "runpod": "pipeline.providers.runpod.RunPodProvider",
+    "cluster": "pipeline.providers.cluster.ClusterProvider",
+    **(playground.PROVIDERS if STOKER_PLAYGROUND else {}),
 }
 
 # Interface for programs
@@ -360,6 +363,7 @@ UNFOLD = {
     "SITE_HEADER": "Stoker",
     "SITE_SYMBOL": "local_fire_department",
     "SITE_URL": "/jobs/",
+    "ENVIRONMENT": "pipeline.config.playground_accounts.badge",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/favicon.svg"}],
 }
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
+from pipeline.config import playground
 from pipeline.config.children import Child, Tell
 from pipeline.config.embedded import Postgres, Service, Valkey
 from pipeline.config.env import Env, Refused
@@ -82,6 +83,7 @@ class Stack:
         self.logs = home / "logs"
         self.services: list[Service] = []
         self.children: dict[str, Child] = {}
+        self._imitations: dict[str, list[str]] = {}
         self._lock: IO[str] | None = None
         self._socket: socket.socket | None = None
         self._keeper: threading.Thread | None = None
@@ -101,6 +103,7 @@ class Stack:
         try:
             self._take_folder()
             self._take_port()
+            self._imitations = playground.commands(self.environment)
             self._start_services()
             self._prepare()
             self._describe_children()
@@ -239,6 +242,8 @@ class Stack:
         if env.flag("STOKER_TRUST_PROXY"):
             web.append("--proxy-headers")
         celery = [python, "-m", "celery", "--quiet", "--app", "celery_app"]
+        for name, words in self._imitations.items():
+            self._add(name, [python, *words])
         for number in range(1, web_processes + 1):
             self._add("web" if web_processes == 1 else f"web-{number}", [*web, APPLICATION])
         self._add("worker", [*celery, "worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle"])

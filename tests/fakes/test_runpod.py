@@ -186,6 +186,16 @@ def test_a_key_of_a_pod_ends_its_own_pod_and_does_nothing_else(fake, client):
     assert client.names() == ["others"]
 
 
+def test_any_key_may_open_an_account_but_a_pods_own_opens_only_its_pod():
+    with FakeRunPod({}, any_key=True) as fake, Client(fake.url, KEY) as client:
+        id_ = client.made()
+        with Client(fake.url, fake.pods()[0].key) as inside, Client(fake.url, "wrong-key") as wrong:
+            assert wrong.call("GET", "/pods").status_code == 401
+            assert inside.call("GET", "/pods").status_code == 403
+            assert inside.delete_pod(id_) == 204
+            assert inside.call("GET", "/pods").status_code == 401
+
+
 def test_a_key_can_be_revoked_and_accepted_again(fake, client):
     id_ = client.made()
     fake.account(KEY, revoked=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db.models import Min
 from django.test import Client
 
-from pipeline import budgets
+from pipeline import budgets, clock
 from pipeline.models import AccountLook, Attempt, Credential, Job
 from pipeline.services import credentials, observation, stopping, submission, sweeping
 from tests.chaos import border, invariants
@@ -55,7 +55,6 @@ class World:
         """What beat has done each half minute, with nobody woken in between."""
         for task in TASKS:
             task()
-        invariants.always(self.endings)
 
     def travel(self, seconds: float) -> None:
         """Time passes on both sides: what is stored moves into the past, here and there."""
@@ -68,23 +67,35 @@ class World:
                     fault.until -= seconds
         self.fake.world.tick()
 
-    def live(self, seconds: float, *, step: float = 5.0) -> None:
+    def live(self, seconds: float, *, step: float = 0.0) -> None:
+        """Rounds until `seconds` have passed: every `step`, else whenever something is due."""
         passed = 0.0
         while passed < seconds:
             self.round()
-            self.travel(step)
-            passed += step
+            pause = min(step or self._pause(), seconds - passed)
+            self.travel(pause)
+            passed += pause
         self.round()
+        invariants.always(self.endings)
 
-    def until(self, what: Callable[[], object], *, within: float, step: float = 5.0) -> float:
+    def until(self, what: Callable[[], object], *, within: float) -> float:
         """Live until `what` is true; return the seconds it took."""
         passed = 0.0
         while not what():
             assert passed < within, f"not within {within:g} s: {self.told()}"
             self.round()
-            self.travel(step)
-            passed += step
+            pause = self._pause()
+            self.travel(pause)
+            passed += pause
+        invariants.always(self.endings)
         return passed
+
+    def _pause(self) -> float:
+        """Seconds until something is due, and no more than a beat takes to come round."""
+        soonest = Job.objects.active().aggregate(at=Min("next_check_at"))["at"]
+        if soonest is None:
+            return 20.0
+        return min(max((soonest - clock.now()).total_seconds() + 0.01, 1.0), 20.0)
 
     def told(self) -> str:
         """Where everything stands, for whoever reads why a test failed."""
@@ -110,12 +121,6 @@ class World:
 
     def program(self, job: Job) -> Program:
         return Program(job, self.pods(job)[-1])
-
-    def finish(self, job: Job) -> Job:
-        """Its program says that it was stopped by nobody in particular and its pod goes: the shortest way to an end."""
-        for pod in self.pods(job):
-            self.fake.fault("vanish", name=pod.name)
-        return self.fresh(job)
 
     def at_rest(self, within: float = 900) -> None:
         """Everything comes to its end by itself, and nothing is left outside."""
@@ -172,7 +177,3 @@ def _age(pod: Pod, seconds: float) -> None:
     pod.events = [(at - seconds, line) for at, line in pod.events]
     for timer in pod.timers:
         timer["at"] -= seconds
-
-
-def ago(seconds: float) -> timedelta:
-    return timedelta(seconds=seconds)

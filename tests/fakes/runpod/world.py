@@ -57,9 +57,13 @@ class World:
         """The account a key opens; None for an unknown or revoked one."""
         with self.lock:
             account = self.accounts.get(account_id(key))
-            if account is None and self.any_key and key and not key.startswith("wrong"):
+            if account is None and self.any_key and self._may_open(key):
                 account = self.add_account(key)
             return None if account is None or account.revoked else account
+
+    def _may_open(self, key: str) -> bool:
+        """Whether an unknown key is a person's: the key of a pod opens nothing else, not even when the pod is gone."""
+        return bool(key) and not key.startswith("wrong") and all(pod.key != key for pod in self.pods.values())
 
     def pod_of_key(self, key: str) -> Pod | None:
         """The pod whose own key this is."""
