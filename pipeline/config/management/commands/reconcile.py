@@ -5,12 +5,13 @@ import sys
 import threading
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from pipeline.config import reconcile
+from pipeline.config.command import PlainCommand
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = "Does the background work without Celery and Redis: submits, follows, cancels and sweeps what is overdue."
     requires_system_checks = []
 
