@@ -1,4 +1,4 @@
-// Starting, cancelling and trying again, the same from the list and from a job's page.
+// Starting, saving, cancelling, going on and trying again, the same from the list and from a job's page.
 import { call } from "./api.js";
 import { confirmAction } from "./dialog.js";
 import { toast } from "./toasts.js";
@@ -32,12 +32,28 @@ export async function startJob(job) {
 }
 
 /** Start a new job with everything this one was made with, and go to its page. */
-export async function retryJob(job) {
+export const retryJob = (job) => goToNew(job, "retry", "The job was not tried again");
+
+/** Start a new job that goes on at the newest checkpoint of this one, and go to its page. */
+export const resumeJob = (job) => goToNew(job, "resume", "The job was not resumed");
+
+async function goToNew(job, what, failed) {
   try {
-    const again = await call(`/api/jobs/${job.id}/retry/`, { method: "POST", json: {} });
+    const again = await call(`/api/jobs/${job.id}/${what}/`, { method: "POST", json: {} });
     window.location.assign(again.url);
   } catch (error) {
-    toast("The job was not tried again", { text: error.sentence ?? error.message, kind: "bad" });
+    toast(failed, { text: error.sentence ?? error.message, kind: "bad" });
   }
   return null;
+}
+
+export async function saveCheckpoint(job) {
+  try {
+    const answer = await call(`/api/jobs/${job.id}/checkpoint/`, { method: "POST", json: {} });
+    toast("A checkpoint was asked for", { text: "It is saved after the present step and listed under Info." });
+    return answer;
+  } catch (error) {
+    toast("No checkpoint was asked for", { text: error.sentence ?? error.message, kind: "bad" });
+    return null;
+  }
 }

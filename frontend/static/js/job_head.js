@@ -57,7 +57,10 @@ export class JobHead {
     setText(part("step"), count(job.current_step) + (job.total_steps ? ` / ${count(job.total_steps)}` : ""));
     show($("#start"), job.can_start);
     show($("#cancel"), job.can_cancel);
+    show($("#save"), job.can_save);
     show($("#retry"), job.can_retry);
+    show($("#resume"), job.can_resume);
+    $("#retry").classList.toggle("button-primary", !job.can_resume);
     const adapter = $("#download-adapter");
     show(adapter, job.artifact_id);
     if (job.artifact_id) adapter.href = `/api/artifacts/${job.artifact_id}/download/`;

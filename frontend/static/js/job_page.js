@@ -4,7 +4,7 @@ import { chartSpecs, GPU_METRICS } from "./chart_specs.js";
 import { ChartBoard } from "./charts.js";
 import { $, $$, dataOf, h, icon, setText, show } from "./dom.js";
 import { size } from "./format.js";
-import { cancelJob, retryJob, startJob } from "./job_actions.js";
+import { cancelJob, resumeJob, retryJob, saveCheckpoint, startJob } from "./job_actions.js";
 import { JobEvents } from "./job_events.js";
 import { JobHead } from "./job_head.js";
 import { JobLog } from "./job_log.js";
@@ -153,7 +153,9 @@ async function act(button, work) {
 }
 $("#start").addEventListener("click", (event) => act(event.currentTarget, startJob));
 $("#cancel").addEventListener("click", (event) => act(event.currentTarget, cancelJob));
+$("#save").addEventListener("click", (event) => act(event.currentTarget, saveCheckpoint));
 $("#retry").addEventListener("click", (event) => act(event.currentTarget, retryJob));
+$("#resume").addEventListener("click", (event) => act(event.currentTarget, resumeJob));
 
 connection().add(feed);
 showLinkState();
