@@ -173,7 +173,8 @@ def _absent(view: View, now: datetime, traits: Traits) -> Decision:
     # A list may lag behind a create, so the time it gets counts from the last moment at which one can have been made.
     since = (view.machine_seen_at if exists else view.create_unknown_since) or view.attempt_created_at
     quarantined = now - since < QUARANTINE
-    talks = traits.runs_program and view.last_seen_at is not None and now - view.last_seen_at < TALKS
+    # One that has said its last word talks no more, and may have ended its machine itself.
+    talks = traits.runs_program and not view.outcome and view.last_seen_at and now - view.last_seen_at < TALKS
     if quarantined or talks or missing_for < ABSENCE:
         send_stop = view.wants_stop and _may_stop_now(view, now, traits)
         next_in = max(traits.poll_seconds, 16.0) if exists else 15.0
