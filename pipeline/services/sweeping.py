@@ -105,9 +105,9 @@ def sweep(look: AccountLook, *, every: timedelta = timedelta(0), dry_run: bool =
     token = None if dry_run else _claim(look, every)
     if token is None and not dry_run:
         return None
+    looked_at = _database_now()
     try:
         provider = accounts.provider_with(look.provider, look.credential)
-        looked_at = _database_now()
         machines = provider.inventory()
     except SoftTimeLimitExceeded:
         raise  # the task is to end; the claim runs out by itself

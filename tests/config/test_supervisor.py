@@ -33,7 +33,7 @@ def test_the_product_answers_and_beat_reaches_the_database(stack):
     until(lambda: b'"background": "ok"' in get(f"{stack.url}/readyz")[2], 60, "a sign of life of beat and worker")
 
 
-@pytest.mark.parametrize("name", ["web", "worker", "beat"])
+@pytest.mark.parametrize("name", ["web", "worker", "beat", "reconcile"])
 def test_a_killed_process_is_started_again(stack, name):
     before, starts = until(lambda: stack.pid(name)), stack.starts(name)
     stack.kill(name)
