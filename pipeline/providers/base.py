@@ -80,6 +80,7 @@ class MachineRef:
     external_id: str = ""  # empty when the answer to create was never seen
     after_step: int = 0  # report metric points after this step (providers that report instead of the program)
     stop_acknowledged: bool = False  # the provider said yes to an earlier `stop`: missing now is evidence of the end
+    id_only: bool = False  # `stop` ends the machine of this external id, and never another of the same name
 
 
 @dataclass(frozen=True)
@@ -160,8 +161,8 @@ class Provider(Protocol):
     def stop(self, ref: MachineRef, *, force: bool = False) -> None:
         """Order the machine's end and return at once; call again until `observe` says GONE. A missing machine is fine.
 
-        `force` skips the grace in which the program may save a checkpoint. Raises Unavailable, also when a known machine
-        is not found in a place that shows new ones late: returning means that the provider said yes.
+        `force` skips the grace in which the program may save a checkpoint. Raises Unavailable, also when a known
+        machine is not found in a place that shows new ones late: returning means that the provider said yes.
         """
 
     def inventory(self) -> Sequence[Machine]:

@@ -67,7 +67,7 @@ def order_end(provider: Provider, sighting: MachineSighting, *, actor: str = "")
             _tell_it_is_ended(sighting, actor)
     problem = ""
     try:
-        provider.stop(MachineRef(sighting.name, sighting.external_id), force=True)
+        provider.stop(MachineRef(sighting.name, sighting.external_id, id_only=True), force=True)
         call.outcome = CallOutcome.OK
     except SoftTimeLimitExceeded:
         raise  # the task is to end; the order stands in our rows and is made again

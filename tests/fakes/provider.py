@@ -129,6 +129,9 @@ class ScriptedProvider:
         if any(one.external_id == ref.external_id for one in self.world.strays):
             self.world.strays = [one for one in self.world.strays if one.external_id != ref.external_id]
             return
+        named = self.world.machines.get(ref.name)
+        if ref.id_only and named is not None and named.external_id != ref.external_id:
+            return
         if ref.name in self.world.machines and (self.world.stops_at_once or force):
             self.world.end(ref.name, detail="Stopped as ordered.")
 

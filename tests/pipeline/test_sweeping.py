@@ -154,6 +154,17 @@ def test_of_two_machines_of_one_name_the_attempts_own_stays(world: World) -> Non
     assert told.message.startswith("A second machine bore the name of attempt 1; it is being ended.")
 
 
+def test_an_order_that_comes_too_late_does_not_hit_the_attempts_own_machine(world: World) -> None:
+    _, attempt = submitted(world)
+    world.stray(attempt.name, "second")
+    world.stop_error = Unavailable("The provider answered with 500.")
+    sweep()
+    world.strays.clear()
+    world.stop_error = None
+    orders.order_end(ScriptedProvider(), MachineSighting.objects.get(external_id="second"))
+    assert [machine.external_id for machine in world.alive] == [attempt.external_id]
+
+
 @pytest.mark.parametrize(
     "name",
     ["{prefix}mine", "{prefix}0123456789ab-a0", "{prefix}0123456789ab-a1-copy", "{prefix}0123456789AB-a1", "{prefix}"],

@@ -187,7 +187,7 @@ class RunPodProvider:
         """Delete the pod; RunPod has no gentler order that leaves nothing to pay for."""
         if ref.external_id and self._client.delete_pod(ref.external_id):
             return
-        named = [pod for pod in self._named(ref.name) if not pods.is_over(pod)]
+        named = [] if ref.id_only else [pod for pod in self._named(ref.name) if not pods.is_over(pod)]
         taken = [self._client.delete_pod(pod["id"]) for pod in named]
         if ref.external_id and not any(taken):
             # Not a yes: a new pod can be hidden from all calls for a minute or two.

@@ -256,6 +256,14 @@ class TestStop:
         runpod.provider().stop(MachineRef(machine.name))
         assert [pod.name for pod in runpod.fake.pods()] == [other.name]
 
+    def test_a_namesake_is_left_alone_where_the_id_alone_counts(self, runpod: RunPodHarness) -> None:
+        machine = create(runpod)
+        with pytest.raises(Unavailable):
+            runpod.provider().stop(MachineRef(machine.name, "gone", id_only=True))
+        assert [pod.name for pod in runpod.fake.pods()] == [machine.name]
+        runpod.provider().stop(MachineRef(machine.name, machine.external_id, id_only=True))
+        assert runpod.fake.pods() == []
+
     def test_a_new_machine_that_no_call_shows_is_not_taken_for_deleted(self, runpod: RunPodHarness) -> None:
         machine = create(runpod)
         runpod.fake.fault("late", seconds=90)
