@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Coalesce, Now
 
-from pipeline import ingest, runs
+from pipeline import ingest, limits
 from pipeline.models import Attempt, EventType, Job
 from pipeline.models.access import JOB_TOKEN_PREFIX, new_token, token_hash
 from pipeline.services.errors import Conflict, FieldError, InvalidInput
@@ -79,5 +79,5 @@ def exchange(attempt_id: UUID, data: Any) -> Exchange:
             record_event(
                 job.pk, EventType.ATTEMPT, "The machine has called.", data={"what": "called"}, attempt=attempt.n
             )
-        seconds = runs.seconds_left(job, attempt)
+        seconds = limits.seconds_granted(job, attempt)
     return Exchange(token, f"{settings.STOKER_PUBLIC_URL}/api/training/program", program_sha256, seconds)

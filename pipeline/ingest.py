@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
-from pipeline import transitions
+from pipeline import limits, transitions
 from pipeline.models import Attempt, EventType, Job, LogLine, Sample
 from pipeline.models.jobs import Desired
 from pipeline.points import MAX_STEP, Point, merge_points, parse_point, store_points
@@ -41,6 +41,7 @@ class Receipt:
     rejected: list[FieldError] = field(default_factory=list)
     stop: Stop | None = None
     save: float | None = None  # a checkpoint is wanted without a stop, since this time
+    seconds_left: int | None = None  # how long the program may still run, by the limits as they are now
 
 
 def record_metrics(attempt_id: UUID, items: Sequence[Any]) -> Receipt:
@@ -79,7 +80,8 @@ def record_events(attempt_id: UUID, lines: Sequence[Any]) -> Receipt:
             _sort_in(batch, line)
         _store(job, attempt, batch)
     save = job.save_requested_at.timestamp() if job.save_requested_at and not batch.checkpoints else None
-    return Receipt(acked=batch.acked, stored=len(batch.points), stop=_stop_of(job), save=save)
+    left = limits.seconds_from_now(job, attempt)
+    return Receipt(acked=batch.acked, stored=len(batch.points), stop=_stop_of(job), save=save, seconds_left=left)
 
 
 def record_report(attempt: Attempt, machine: Machine) -> None:

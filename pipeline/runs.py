@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models.functions import Coalesce, Now
-from django.utils import timezone
 
 from datasets import storage
 from datasets.models import Dataset
 from pipeline import ingest, transitions, wake
-from pipeline.costs import unmetered
+from pipeline.limits import seconds_granted
 from pipeline.models import Artifact, ArtifactKind, ArtifactState, Attempt, EventType, Job
 from pipeline.services.errors import Conflict, FieldError, InvalidInput
-from pipeline.services.facts import time_left
 from pipeline.states import EndReason
 from training.contract import DataLink, FailureReason, Limits, Outcome, ResumePoint, RunSpec
 
@@ -52,18 +49,9 @@ def build_spec(attempt: Attempt) -> RunSpec:
         dataset=dataset_link(job.dataset),
         eval_dataset=dataset_link(job.eval_dataset) if job.eval_dataset else None,
         hyperparameters=job.hyperparameters,
-        limits=Limits(max_seconds=seconds_left(job, attempt)),
+        limits=Limits(max_seconds=seconds_granted(job, attempt)),
         resume=_resume_point(job),
     )
-
-
-def seconds_left(job: Job, attempt: Attempt) -> int:
-    """For how long the machine of an attempt may run: what is left of the job's time, and of its money."""
-    left = time_left(job, attempt).total_seconds()
-    if job.cost_limit is not None and attempt.price_per_hour > 0:
-        money = max(job.cost_limit - job.current_cost - unmetered(attempt, timezone.now()), Decimal(0))
-        left = min(left, float(money / attempt.price_per_hour) * 3600)
-    return max(60, int(left))
 
 
 def newest_checkpoint(job: Job) -> Artifact | None:

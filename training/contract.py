@@ -29,6 +29,10 @@ ENV_GPU_COUNT = "STOKER_GPU_COUNT"  # how many were asked for
 ENV_INSTALLATION = "STOKER_INSTALLATION"
 ENV_ATTEMPT = "STOKER_ATTEMPT"
 
+# In the work folder: until when the program may run, in Unix seconds. Limits may be raised while it runs; whoever ends
+# programs from outside that keep no limit looks here first.
+UNTIL_FILE = "until"
+
 HEARTBEAT_SECONDS = 15
 MAX_BATCH_EVENTS = 500
 MAX_BODY_BYTES = 2 * 1024 * 1024

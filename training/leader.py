@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from training import environment, hyperparameters, model, parallel, run
 from training.client import Client, Kind, backoff, pause
-from training.contract import ExitCode, FailureReason, Finish, Outcome, RunSpec, Stage
+from training.contract import UNTIL_FILE, ExitCode, FailureReason, Finish, Outcome, RunSpec, Stage
 from training.environment import ENV_LAUNCH, Environment
 from training.failures import EXIT_CODES, RunError, SetupError, StopRequested, explain
 from training.gpu import Gauges
@@ -132,6 +132,8 @@ class Leader:
             self.end_hard,
             started,
             peer_failed=lambda: self.launch.failure_of_another() is not None,
+            told=lambda: self.reporter.deadline,
+            until_file=env.work_dir / UNTIL_FILE,
         )
 
     def run(self) -> int:

@@ -31,7 +31,7 @@ if not __package__:  # started as a file: the folder above is the one to import 
 
 from training import environment, links
 from training.client import Client, Kind, NoRedirect, backoff, pause
-from training.contract import ENV_JOB_TOKEN, ENV_MAX_SECONDS, ENV_POD_API_URL
+from training.contract import ENV_JOB_TOKEN, ENV_MAX_SECONDS, ENV_POD_API_URL, UNTIL_FILE
 from training.environment import Environment
 from training.failures import RunError, SetupError, StopRequested
 from training.redact import Redactor
@@ -158,12 +158,17 @@ class Pod:
         )
         if self._told_to_end:  # while it was being started
             self._pass_on(signal.SIGTERM)
+        allowed = grant.seconds + OVERTIME_SECONDS
         try:
-            return self._program.wait(grant.seconds + OVERTIME_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._say("The program did not keep its time limit and is ended.")
-            self._kill()
-            return self._program.wait()
+            while True:
+                try:
+                    return self._program.wait(allowed)
+                except subprocess.TimeoutExpired:
+                    allowed = _until(env.work_dir / UNTIL_FILE) + OVERTIME_SECONDS - time.time()
+                    if allowed <= 0:
+                        self._say("The program did not keep its time limit and is ended.")
+                        self._kill()
+                        return self._program.wait()
         finally:
             self._kill()  # what it may have left behind
 
@@ -218,6 +223,14 @@ def _delete(url: str, key: str) -> str:
         return f"answered {error.code}"
     except (OSError, HTTPException, ValueError) as error:
         return f"no answer ({type(error).__name__})"
+
+
+def _until(file: Path) -> float:
+    """Until when the program may run, by its own note of a limit that was raised; 0 without one."""
+    try:
+        return float(file.read_text("ascii"))
+    except (OSError, ValueError):
+        return 0.0
 
 
 def _nonce(folder: Path) -> str:

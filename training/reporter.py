@@ -51,6 +51,7 @@ class Reporter:
         self._closing = False
         self._ended = False
         self._saved_for: object = None
+        self.deadline: float | None = None  # as the server said last (monotonic): limits may be changed meanwhile
         self.last_contact = time.monotonic()  # when the server last answered; the watchdog reads it
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
 
@@ -198,6 +199,9 @@ class Reporter:
         if save and save != self._saved_for:
             self._saved_for = save
             self._stop.save_requested = True
+        left = body.get("seconds_left")
+        if isinstance(left, int | float) and not isinstance(left, bool) and left > 0:
+            self.deadline = time.monotonic() + float(left)
         stop = body.get("stop")
         if isinstance(stop, dict):
             reason, grace = str(stop.get("reason") or "cancelled_by_user"), stop.get("grace_seconds")

@@ -6,12 +6,14 @@ process is ended hard. A machine that trains for nobody costs money.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from training.contract import FailureReason, Limits
 from training.stopping import StopKind, StopRequest, StopSignal
@@ -19,10 +21,14 @@ from training.stopping import StopKind, StopRequest, StopSignal
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 120.0  # for the checkpoint, after a stop that we decided ourselves
 LAST_NET_SECONDS = 60.0
+MOVED_SECONDS = 5.0  # smaller changes of the deadline are the time that answers take
 
 
 class Watchdog:
-    """`last_contact()` is when the server last answered (monotonic seconds); `end_hard` must not return."""
+    """`last_contact()` is when the server last answered (monotonic seconds); `end_hard` must not return.
+
+    `told()` is the deadline as the server said last, if it did; a deadline that moved is written to `until_file`, too.
+    """
 
     def __init__(
         self,
@@ -32,6 +38,8 @@ class Watchdog:
         end_hard: Callable[[StopRequest], None],
         started: float,
         peer_failed: Callable[[], bool] = lambda: False,
+        told: Callable[[], float | None] = lambda: None,
+        until_file: Path | None = None,
     ) -> None:
         self._limits = limits
         self._stop = stop
@@ -39,6 +47,8 @@ class Watchdog:
         self._end_hard = end_hard
         self._deadline = started + limits.max_seconds
         self._peer_failed = peer_failed
+        self._told = told
+        self._until_file = until_file
         self._stderr_fd = 2
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
@@ -71,12 +81,25 @@ class Watchdog:
                 return
 
     def _look(self, now: float) -> None:
+        told = self._told()
+        if told is not None and abs(told - self._deadline) >= MOVED_SECONDS:
+            self._move(told, now)
         if now >= self._deadline:
-            text = f"The run reached its limit of {self._limits.max_seconds} seconds."
+            text = "The run reached its time limit."
             self._stop.ask(StopKind.DEADLINE, FailureReason.DEADLINE_EXCEEDED, text, GRACE_SECONDS)
         elif now - self._last_contact() >= self._limits.silence_seconds:
             text = f"The server has not answered for {self._limits.silence_seconds} seconds."
             self._stop.ask(StopKind.SILENT, FailureReason.SERVER_SILENT, text, GRACE_SECONDS)
+
+    def _move(self, deadline: float, now: float) -> None:
+        """Somebody changed a limit while the program runs."""
+        self._deadline = deadline
+        self._last_net(deadline - now + GRACE_SECONDS + LAST_NET_SECONDS)
+        if self._until_file is not None:
+            with contextlib.suppress(OSError):  # a full disk: those outside keep to the earlier limit
+                draft = self._until_file.with_suffix(".draft")
+                draft.write_text(str(int(time.time() + deadline - now)), "ascii")
+                draft.replace(self._until_file)
 
     def _last_net(self, seconds: float) -> None:
         faulthandler.dump_traceback_later(max(seconds, 1.0), exit=True, file=self._stderr_fd)

@@ -13,7 +13,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models.functions import Coalesce, Now
 
-from pipeline import accounts, balances, clock, runs, wake
+from pipeline import accounts, balances, clock, limits, runs, wake
 from pipeline.callback_tokens import callback_url
 from pipeline.killpoints import killpoint
 from pipeline.leases import LeaseLost, claim, claim_due, fenced, looking_after, release
@@ -243,7 +243,7 @@ def _request(job: Job, attempt: Attempt, token: str) -> CreateRequest:
             contract.ENV_JOB_TOKEN: token,
             contract.ENV_METRICS_API_URL: api,
         },
-        max_seconds=runs.seconds_left(job, attempt),
+        max_seconds=limits.seconds_granted(job, attempt),
         base_model=job.base_model,
         hyperparameters=job.hyperparameters,
         dataset_rows=job.dataset.total_training_pairs or 0,

@@ -20,6 +20,7 @@ from pipeline.models.access import token_hash
 from pipeline.services import calling_back
 from pipeline.services.errors import Conflict, InvalidInput
 from pipeline.wire.body import Problem, read_json
+from pipeline.wire.floods import Flood, note_items, note_stranger
 from training import bundle
 from training.contract import MAX_BATCH_EVENTS, Stop
 
@@ -43,6 +44,7 @@ def _by_address(request: HttpRequest, address: dict[str, Any]) -> Attempt:
     """The attempt whose callback address it is: 404 for any other address, 410 when it is over."""
     attempt = callback_tokens.attempt_of(address.pop("token"))
     if attempt is None:
+        note_stranger(request)
         raise Problem(404, "not_found", "There is no such callback address.")
     if not attempt.is_open:
         raise _over()
@@ -67,6 +69,8 @@ def _wire(
                 status, answer = 200, view(request, admit(request, address), **address)
                 status = answer.pop("_status", status)
                 return JsonResponse(answer, status=status, headers={"Cache-Control": "no-store"})
+            except Flood as flood:
+                return _problem(flood, retry_after=flood.seconds)
             except Problem as problem:
                 return _problem(problem)
             except ingest.AttemptOver:
@@ -103,6 +107,7 @@ def metrics(request: HttpRequest, attempt: Attempt) -> dict[str, Any]:
     items = body if isinstance(body, list) else [body]
     if len(items) > MAX_BATCH_POINTS:
         raise Problem(413, "too_many", f"Send at most {MAX_BATCH_POINTS} points in one request.")
+    note_items(attempt, len(items))
     receipt = ingest.record_metrics(attempt.pk, items)
     rejected = [asdict(error) for error in receipt.rejected[:100]]
     return {"stored": receipt.stored, "stop": _stop(receipt.stop)} | ({"errors": rejected} if rejected else {})
@@ -116,8 +121,14 @@ def events(request: HttpRequest, attempt: Attempt) -> dict[str, Any]:
         raise Problem(422, "invalid", "Send an object with a list named “events”.")
     if len(lines) > MAX_BATCH_EVENTS:
         raise Problem(413, "too_many", f"Send at most {MAX_BATCH_EVENTS} event lines in one request.")
+    note_items(attempt, len(lines))
     receipt = ingest.record_events(attempt.pk, lines)
-    return {"acked": receipt.acked, "stop": _stop(receipt.stop), "save": receipt.save}
+    return {
+        "acked": receipt.acked,
+        "stop": _stop(receipt.stop),
+        "save": receipt.save,
+        "seconds_left": receipt.seconds_left,
+    }
 
 
 @_wire("POST")
@@ -150,6 +161,7 @@ def _authenticate(request: HttpRequest, job_id: UUID, column: str) -> Attempt:
         raise Problem(401, "no_token", "Send the job token as “Authorization: Bearer <token>”.")
     attempt = Attempt.objects.filter(**{column: token_hash(token.strip())}).first()
     if attempt is None:
+        note_stranger(request)
         raise Problem(401, "wrong_token", "This job token is not known.")
     if attempt.job_id != job_id:
         raise Problem(404, "not_found", "There is no such job for this token.")

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from notifications.models import Notification
 from notifications.services import deliver_pending
-from pipeline import budgets, holds, runs
+from pipeline import budgets, holds, limits
 from pipeline.decide import Traits, decide
 from pipeline.models import Attempt, Budget, CostRecord, EventType, Job, JobEvent
 from pipeline.providers.base import Machine, MachineState, Unavailable
@@ -193,7 +193,7 @@ class TestProgramsOwnLimit:
         attempt = job.attempts.get()
         Attempt.objects.update(metered_until=timezone.now() - timedelta(seconds=100))
         attempt.refresh_from_db()
-        assert 498 <= runs.seconds_left(job, attempt) <= 500, "0.60 at 0.001 a second, less what is not metered yet"
+        assert 498 <= limits.seconds_granted(job, attempt) <= 500, "0.60 at 0.001 a second, less what runs up"
 
     @pytest.mark.parametrize(("cost", "reason"), [("0.95", "budget_exceeded"), ("0.50", "deadline_exceeded")])
     def test_a_run_that_ended_itself_is_told_from_one_that_ran_out_of_time(

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 
-from pipeline import accounts, ingest, runs, vault
+from pipeline import accounts, ingest, limits, runs, vault
 from pipeline.costs import amount_for
 from pipeline.models import Artifact, Attempt, CostRecord, Credential, EventType, Job
 from pipeline.models.access import token_hash
 from pipeline.providers.base import Account, AuthError, MachineState, NoFunds, Unavailable
+from pipeline.providers.local import supervisor
+from pipeline.providers.local.run import WORK_DIR
 from pipeline.services import observation, submission
 from pipeline.services.errors import Conflict
 from pipeline.services.jobs import request_cancel, request_checkpoint, resume_job
@@ -21,6 +23,7 @@ from pipeline.states import EndReason, JobStatus
 from tests.factories import make_job, make_running_job, make_user
 from tests.fakes.provider import ScriptedProvider, World
 from tests.pipeline.steps import look, shift, submitted
+from training.contract import UNTIL_FILE
 
 pytestmark = pytest.mark.django_db
 
@@ -67,13 +70,13 @@ class TestDeadlines:
         look(job)
         submission.submit(job.pk)
         second = job.attempts.get(n=2)
-        assert 590 <= runs.seconds_left(job, second) <= 600
+        assert 590 <= limits.seconds_granted(job, second) <= 600
 
     def test_the_money_left_bounds_the_time_of_the_machine(self, world: World) -> None:
         job, attempt = submitted(world)
         Job.objects.filter(pk=job.pk).update(cost_limit=Decimal(2), current_cost=Decimal(1))
         job.refresh_from_db()
-        assert 995 <= runs.seconds_left(job, attempt) <= 1000, "1 US dollar at 3.60 an hour, less what ran up since"
+        assert 995 <= limits.seconds_granted(job, attempt) <= 1000, "1 US dollar at 3.60 an hour"
 
 
 class TestEnds:
@@ -282,3 +285,21 @@ def test_many_meters_are_read_as_one_is(world: World) -> None:
         assert record.attempt.metered_until == record.period_end
         assert 100 <= record.seconds < 110
     assert observation.poll_due() == 0, "all were given back"
+
+
+def test_a_limit_that_is_raised_reaches_the_program_that_runs() -> None:
+    job, attempt, _ = make_running_job(make_user(), max_duration=3600, cost_limit=Decimal(1))
+    Attempt.objects.filter(pk=attempt.pk).update(
+        price_per_hour=Decimal("3.6"), first_contact_at=Now() - timedelta(minutes=10)
+    )
+    left = ingest.record_events(attempt.pk, []).seconds_left
+    assert left is not None
+    assert 990 <= left <= 1000, "1 US dollar at 3.60 an hour"
+    Job.objects.filter(pk=job.pk).update(cost_limit=Decimal(100))
+    left = ingest.record_events(attempt.pk, []).seconds_left
+    assert left is not None
+    assert 2990 <= left <= 3000, "fifty minutes of the hour"
+
+
+def test_the_local_supervisor_reads_the_note_the_program_writes() -> None:
+    assert f"{WORK_DIR}/{UNTIL_FILE}" == supervisor.UNTIL_FILE

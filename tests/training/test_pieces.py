@@ -287,3 +287,21 @@ def test_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _unexpected(request: StopRequest) -> Any:
     raise AssertionError("ended hard")
+
+
+def test_a_limit_that_is_raised_meanwhile_moves_the_deadline(tmp_path: Path) -> None:
+    stop, told, file = StopSignal(), list[float](), tmp_path / "until"
+    watchdog = Watchdog(
+        Limits(max_seconds=600), stop, time.monotonic, _unexpected, time.monotonic(),
+        told=lambda: told[-1] if told else None, until_file=file,
+    )  # fmt: skip
+    watchdog.start()
+    told.append(time.monotonic() + 5000)
+    until(file.exists)
+    assert 4990 <= int(file.read_text()) - time.time() <= 5000
+    assert stop.request is None
+    told.append(time.monotonic() - 6)
+    until(lambda: stop.request)
+    watchdog.close()
+    assert stop.request is not None
+    assert stop.request.kind is StopKind.DEADLINE

@@ -40,8 +40,6 @@ from pipeline.providers.local.redact import secret_hashes
 from pipeline.providers.local.run import LOCK_FILE, OUTPUT_FILE, WORK_DIR, Run
 
 PROGRAM_ARCHIVE = "training.pyz"
-# The program and the server both end a run at its limit; the supervisor only when neither of them could.
-CAP_MARGIN_SECONDS = 300
 MUTEX_SECONDS = 10.0
 KEEP_WORK_SECONDS = 7 * 24 * 3600
 
@@ -204,7 +202,7 @@ class LocalProvider:
             "created_at": time.time(),
             "units": request.gpu_count,
             "boot_id": supervisor.boot_id(),
-            "cap_seconds": request.max_seconds + CAP_MARGIN_SECONDS if request.max_seconds > 0 else 0,
+            "cap_seconds": request.max_seconds + supervisor.CAP_MARGIN_SECONDS if request.max_seconds > 0 else 0,
             "secrets": secret_hashes(environment),
         }
 

@@ -19,6 +19,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
+UNTIL_FILE = "work/until"  # training.contract.UNTIL_FILE in the work folder: this file imports nothing of ours
 RECORD_FILE = "run.json"  # written by the provider before the start: {"command": [...], "cap_seconds": int, ...}
 STOP_FILE = "stop.json"  # written by the provider with the first stop order
 SUPERVISOR_FILE = "supervisor.json"  # identity of this process
@@ -29,6 +30,7 @@ NOTE_STOPPED_EARLY = "stopped_before_start"
 NOTE_TIME_LIMIT = "time_limit"
 NOTE_OUT_OF_MEMORY = "out_of_memory"
 
+CAP_MARGIN_SECONDS = 300  # the program and the server both end a run at its limit; we only when neither of them could
 CAP_GRACE_SECONDS = 60  # between SIGTERM and SIGKILL when the time limit has passed
 SWEEP_SECONDS = 5.0  # how long to look for processes the program left behind
 _ENDINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
@@ -131,6 +133,10 @@ class _Cap:
             signal.alarm(min(seconds, 2**31 - 1))
 
     def _act(self, *_: object) -> None:
+        more = 0 if self.reached else _until() + CAP_MARGIN_SECONDS - int(time.time())
+        if more > 0:
+            signal.alarm(min(more, 2**31 - 1))
+            return
         with contextlib.suppress(ProcessLookupError):
             if self.reached:
                 os.killpg(self.program, signal.SIGKILL)
@@ -138,6 +144,13 @@ class _Cap:
                 os.kill(self.program, signal.SIGTERM)
         self.reached = True
         signal.alarm(CAP_GRACE_SECONDS)
+
+
+def _until() -> int:
+    """Until when the program may run, by its own note of a limit that was raised meanwhile; 0 without one."""
+    with contextlib.suppress(OSError, ValueError), open(UNTIL_FILE, encoding="ascii") as file:
+        return int(file.read(20))
+    return 0
 
 
 def _adopt_orphans() -> None:

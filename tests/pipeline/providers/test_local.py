@@ -95,7 +95,7 @@ class TestEnd:
     def test_a_run_past_its_cap_is_ended_when_neither_program_nor_server_does_it(
         self, local: LocalHarness, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("pipeline.providers.local.provider.CAP_MARGIN_SECONDS", 0)
+        monkeypatch.setattr("pipeline.providers.local.supervisor.CAP_MARGIN_SECONDS", 0)
         name = local.new_name()
         local.provider().create(local.request(name, max_seconds=1))
         assert "Its time limit had passed." in gone(local, name).detail
