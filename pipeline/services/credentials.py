@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Mapping
 from typing import Any, cast
@@ -28,6 +29,8 @@ from pipeline.providers.base import (
 from pipeline.providers.registry import get_provider, provider_class, provider_names
 from pipeline.services.errors import Conflict, FieldError, InvalidInput
 from pipeline.states import ATTEMPT_CLOSED
+
+logger = logging.getLogger(__name__)
 
 SHORTEST, LONGEST = 8, 500
 HINT_LENGTH = 4
@@ -163,7 +166,11 @@ def _check(provider: Provider) -> str:
             f"The key could not be checked. {error}", status=error.status, retry_after=error.retry_after
         ) from error
     except ProviderError as error:
-        raise InvalidInput([FieldError("secret", str(error), "refused")]) from error
+        field = "secret" if isinstance(error, AuthError) else ""
+        raise InvalidInput([FieldError(field, str(error), "refused")]) from error
+    except Exception as error:  # a mistake of the provider's part of the program says nothing about the key
+        logger.exception("a key for %s could not be checked", provider.name)
+        raise Unavailable(f"The key could not be checked: {provider.label} gave an answer nobody foresaw.") from error
     return name[:120]
 
 

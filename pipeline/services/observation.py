@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Coalesce, Now
@@ -126,6 +127,11 @@ def _look_at(provider: Provider, attempts: list[Attempt]) -> dict[str, Machine] 
         logger.warning("provider %s could not be looked at: %s", provider.name, error)
         if isinstance(error, AuthError):
             accounts.refused(credential, error)
+        return None
+    except SoftTimeLimitExceeded:
+        raise  # the whole task is to end, not this account's part of it
+    except Exception:  # a mistake in one provider's part must not hold up the accounts after it
+        logger.exception("provider %s could not be looked at", provider.name)
         return None
     accounts.works(credential)
     return looks

@@ -120,6 +120,19 @@ def test_settings_with_a_token_made_and_revoked(desk: Desk, window: BrowserConte
     expect(page.get_by_role("button", name="Revoke nightly")).to_have_count(0)
 
 
+def test_the_link_to_a_provider_account_opens_its_form(desk: Desk, window: BrowserContext) -> None:
+    page = desk.open("/jobs/new/")
+    page.get_by_role("link", name="Add your RunPod key").click()
+    key = page.get_by_label("RunPod key", exact=True)
+    expect(key).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(key).to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_text("Paste the key.")).to_be_visible()
+    look(page)
+    page.get_by_role("button", name="Add key of RunPod").click()
+    expect(key).to_be_hidden()
+
+
 def test_menus_and_the_phone(desk: Desk, scenes: Scenes) -> None:
     page = desk.open("/jobs/")
     page.get_by_role("button", name="Notifications").click()

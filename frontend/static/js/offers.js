@@ -5,6 +5,7 @@ import { money } from "./format.js";
 const keyOf = (provider, offer) => `${provider.name}|${offer.type}|${offer.cloud ?? ""}`;
 
 function free(offer) {
+  if (offer.stock) return offer.stock === "none" ? "none free now" : `${offer.stock} stock`;
   if (offer.available === null || offer.available === undefined) return "not told";
   return offer.available > 0 ? `${offer.available} free` : "none free now";
 }
@@ -23,8 +24,16 @@ function offerRow(provider, offer, chosen) {
   );
 }
 
+/** Why there is nothing to choose, and where to go: a key is missing or refused, or the provider does not answer. */
+function nothing(provider) {
+  const text = provider.problem || "No machines are offered right now.";
+  if (!provider.needs_account) return h("p", { class: "empty-line" }, text);
+  const link = h("a", { href: `/settings/#account-${provider.name}` }, provider.has_account ? `See your ${provider.label} account` : `Add your ${provider.label} key`);
+  return h("p", { class: "empty-line offer-account" }, h("span", {}, provider.has_account ? text : `Machines of ${provider.label} are rented in an account of yours.`), link);
+}
+
 function providerBox(provider, chosenKey) {
-  const head = h("div", { class: "provider-head" }, h("h3", {}, provider.label || provider.name), provider.simulated ? h("span", { class: "tag tag-simulated" }, "Simulated") : null);
+  const head = h("div", { class: "provider-head" }, h("h3", {}, provider.label || provider.name), provider.simulated ? h("span", { class: "tag tag-simulated" }, "Simulated") : provider.has_account ? null : h("span", { class: "tag" }, icon("key"), "No key yet"));
   if (provider.simulated) head.append(h("span", { class: "small muted" }, "Nothing is trained; for trying the pages."));
   const body = provider.offers.length
     ? h(
@@ -34,7 +43,7 @@ function providerBox(provider, chosenKey) {
         h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Machine"), h("th", { scope: "col", class: "right offer-memory" }, "Memory"), h("th", { scope: "col", class: "right" }, "Available"), h("th", { scope: "col", class: "right" }, "Price"))),
         h("tbody", {}, ...provider.offers.map((offer) => offerRow(provider, offer, keyOf(provider, offer) === chosenKey))),
       )
-    : h("p", { class: "empty-line" }, provider.problem || "No machines are offered right now.");
+    : nothing(provider);
   return h("div", { class: "provider" }, head, body);
 }
 

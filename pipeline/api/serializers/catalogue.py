@@ -68,4 +68,5 @@ class ProviderSerializer(serializers.Serializer):
     available = serializers.BooleanField()
     problem = serializers.CharField(help_text="A sentence when its offers cannot be had now, else blank.")
     needs_account = serializers.BooleanField(help_text="A credential of yours opens it; see /api/credentials/.")
+    has_account = serializers.BooleanField(help_text="Whether you have one, or it needs none.")
     offers = OfferSerializer(many=True)

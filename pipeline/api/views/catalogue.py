@@ -18,7 +18,7 @@ from pipeline.api.serializers.catalogue import (
     ProviderSerializer,
 )
 from pipeline.models import Preset
-from pipeline.providers.base import ProviderError
+from pipeline.providers.base import Offer, ProviderError
 from pipeline.providers.registry import provider_class, provider_names
 from training.hyperparameters import FIELDS
 
@@ -64,10 +64,12 @@ class ProvidersView(APIView):
 
 def _shown(name: str, user: Any) -> dict[str, Any]:
     provider = provider_class(name)
+    offers: list[Offer] = []
+    problem, has_account = "", True
     try:
-        offers, problem = list(accounts.provider_for(user, name).offers()), ""
+        offers = list(accounts.provider_for(user, name).offers())
     except ProviderError as error:
-        offers, problem = [], str(error)
+        problem, has_account = str(error), not isinstance(error, accounts.NoAccount)
     return {
         "name": name,
         "label": provider.label,
@@ -76,4 +78,5 @@ def _shown(name: str, user: Any) -> dict[str, Any]:
         "problem": problem,
         "offers": offers,
         "needs_account": provider.needs_account,
+        "has_account": has_account,
     }

@@ -85,3 +85,11 @@ def test_the_built_in_providers_can_be_shown(owner, settings, name):
     shown = {p["name"]: p for p in owner.api.get("/api/providers/").json()}
     assert shown[name]["offers"]
     assert shown[name]["simulated"] == (name == "simulated")
+
+
+def test_a_provider_with_accounts_says_whether_you_have_one(owner, stranger, things):
+    mine = {p["name"]: p for p in owner.api.get("/api/providers/").json()}["rented"]
+    assert (mine["has_account"], mine["available"]) == (True, True)
+    theirs = {p["name"]: p for p in stranger.api.get("/api/providers/").json()}["rented"]
+    assert (theirs["needs_account"], theirs["has_account"], theirs["offers"]) == (True, False, [])
+    assert "Add one under Settings" in theirs["problem"]
