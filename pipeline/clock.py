@@ -1,4 +1,4 @@
-"""The one clock that counts: the database's. A worker whose own is wrong ends nothing too early, bills nothing too much."""
+"""The one clock that counts: the database's. A worker whose own is wrong ends nothing early and overbills nobody."""
 
 from __future__ import annotations
 
