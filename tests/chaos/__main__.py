@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -32,6 +33,7 @@ class Table:
     """Prints a line for each test as it ends, and keeps what it counted. A plug-in of pytest."""
 
     def __init__(self) -> None:
+        self.out = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)  # pytest takes the usual one
         self.rows: list[dict[str, Any]] = []
         self.sums: Counter[str] = Counter()
 
@@ -54,10 +56,10 @@ class Table:
         self.sums.update(row["counts"])
         print(
             f"{number:>12}  {row['result']:<7} {row['seconds']:>6.1f} s  {row['name']}  ({invariants or '-'})",
-            flush=True,
+            file=self.out,
         )
         if row["note"]:
-            print(f"{'':33}{row['note']}")
+            print(f"{'':33}{row['note']}", file=self.out)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -81,8 +83,20 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(paths: list[str], only: str, table: Table) -> None:
     import pytest
 
-    quiet = ["-p", "no:cacheprovider", "-p", "no:terminal", "--hypothesis-seed", os.environ["STOKER_CHAOS_SEED"]]
-    pytest.main([*paths, *(["-k", only] if only else []), *quiet], plugins=[table])
+    # The table takes the place of pytest's own words, and of the options for them.
+    quiet = [
+        "-o",
+        "addopts=--strict-markers",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:terminal",
+        "--hypothesis-seed",
+        os.environ["STOKER_CHAOS_SEED"],
+    ]
+    # The table takes the place of pytest's own words.
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        pytest.main([*paths, *(["-k", only] if only else []), *quiet], plugins=[table])
 
 
 def _conclude(table: Table, seed: int, seconds: float, file: Path | None) -> int:
