@@ -62,6 +62,7 @@ def test_the_program_gets_the_pods_environment_a_key_of_its_own_and_nothing_of_t
     got = seen(tmp_path, id_)["environment"]
     assert (got["JOB_ID"], got["RUNPOD_POD_ID"], got["RUNPOD_GPU_COUNT"]) == ("j", id_, "1")
     assert got["RUNPOD_API_KEY"] == fake.pods()[0].key
+    assert got["STOKER_POD_API_URL"] == fake.url
     assert "SECRET_KEY" not in got
     with Client(fake.url, got["RUNPOD_API_KEY"]) as inside:
         assert inside.delete_pod(id_) == 204
@@ -108,6 +109,13 @@ def test_a_program_may_be_cut_off_from_the_server(fake, client, tmp_path):
     fake.fault("cut_off")
     id_ = client.made(env={"METRICS_API_URL": "http://127.0.0.1:8000/api"})
     assert seen(tmp_path, id_)["environment"]["METRICS_API_URL"].startswith("http://127.0.0.1:9/")
+
+
+def test_a_pod_of_another_hand_runs_no_program_of_ours(fake, client, tmp_path):
+    fake.plant("foreign", KEY)
+    seen(tmp_path, client.made())
+    assert fake.host.running() == 1
+    assert client.names() == ["ft-1-a0", "foreign"]
 
 
 def test_programs_outlive_a_killed_host_and_are_found_again(tmp_path):

@@ -67,6 +67,7 @@ class FakeRunPod:
         self._stopping = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="fake RunPod's clock", daemon=True)
         if host is not None:
+            host.api_url = self.url
             host.adopt(self.world)
 
     @property

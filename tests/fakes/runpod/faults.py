@@ -1,7 +1,8 @@
 """Scripted misfortune: what goes wrong with which call or pod, how often, and from which time on.
 
 A fault is data: a kind, whom it hits (operation, pod name, GPU, cloud, data centre) and when (`after` so many matching
-calls, `times` at most, `for_seconds` of the imitated time). KINDS lists every kind with its own values.
+calls, `times` at most, `for_seconds` of the imitated time). Several that fit the same call befall it together. KINDS
+lists every kind with its own values.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ import psutil
 from pipeline.providers.local.environment import program_environment
 from tests.fakes.runpod.pod import Pod
 from tests.fakes.runpod.world import World
-from training.contract import ENV_METRICS_API_URL
+from training.contract import ENV_METRICS_API_URL, ENV_POD_API_URL
 
 RESTART_PAUSE = 1.0  # seconds of ours between the end of a container and its next start
 POD_ID = "RUNPOD_POD_ID"
@@ -67,6 +67,7 @@ class Host:
         self.command = list(command)
         self.folder = folder
         self.models_dir = models_dir
+        self.api_url = ""  # where a program finds the API that it would otherwise look for in the real world
         self._containers: dict[str, Container] = {}
         self._start_next: dict[str, float] = {}
 
@@ -86,6 +87,8 @@ class Host:
                 container = self._containers.get(pod.id)
                 if container is not None:
                     self._look(world, pod, container, now)
+                elif pod.traits.get("foreign"):
+                    continue
                 elif pod.container_runs(now) and time.monotonic() >= self._start_next.get(pod.id, 0):
                     self._start(world, pod, now)
 
@@ -162,7 +165,7 @@ class Host:
         world.save()
 
     def _environment(self, pod: Pod, disk: Path) -> dict[str, str]:
-        asked: dict[str, str] = dict(pod.body.get("env", {}))
+        asked: dict[str, str] = {ENV_POD_API_URL: self.api_url} | pod.body.get("env", {})
         if pod.traits.get("cut_off") and ENV_METRICS_API_URL in asked:
             asked[ENV_METRICS_API_URL] = UNREACHABLE
         injected = {

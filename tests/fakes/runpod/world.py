@@ -123,7 +123,10 @@ class World:
         if account is None:
             raise LookupError("There is no such account.")
         gpu = {"id": next(iter(self.gpus)), "count": 1}
-        return self.create(account, {"name": name, "image": "imitated/foreign", "gpu": gpu})
+        pod = self.create(account, {"name": name, "image": "imitated/foreign", "gpu": gpu})
+        pod.traits["foreign"] = True  # what runs in it is none of our programs
+        self.save()
+        return pod
 
     def stop(self, pod: Pod, *, grace: float = 5.0, stale_polls: int = 0) -> None:
         """What a stop, an outbid or a host failure looks like: EXITED, at no cost, and no reason given."""
