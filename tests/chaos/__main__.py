@@ -83,17 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(paths: list[str], only: str, table: Table) -> None:
     import pytest
 
-    # The table takes the place of pytest's own words, and of the options for them.
-    quiet = [
-        "-o",
-        "addopts=--strict-markers",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:terminal",
-        "--hypothesis-seed",
-        os.environ["STOKER_CHAOS_SEED"],
-    ]
+    quiet = ["-p", "no:cacheprovider", "--hypothesis-seed", os.environ["STOKER_CHAOS_SEED"]]
     # The table takes the place of pytest's own words.
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         pytest.main([*paths, *(["-k", only] if only else []), *quiet], plugins=[table])
