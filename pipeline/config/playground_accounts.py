@@ -8,18 +8,22 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
+from django.db.models import QuerySet
+from django.db.models.functions import Now
 from django.http import HttpRequest
 
 from pipeline import accounts
 from pipeline.config.env import Refused
 from pipeline.config.playground import FLAG, KEY, NAMES
-from pipeline.models import Attempt, Credential
+from pipeline.models import Attempt, Credential, MachineSighting
+from pipeline.models.accounts import LIVE_SIGHTING
 from pipeline.providers.base import ProviderError
 from pipeline.services import credentials
 from pipeline.services.errors import Conflict, InvalidInput
 from pipeline.states import ATTEMPT_CLOSED
 
 logger = logging.getLogger(__name__)
+_CLOSED = [state.value for state in ATTEMPT_CLOSED]
 
 SAYS = "Playground: RunPod and the cluster are imitated on this machine. Nothing is billed."
 # The cluster's own words: types with invented prices in US dollars an hour, and memory in GB.
@@ -71,16 +75,18 @@ def change_over() -> None:
     mark = settings.STOKER_HOME / "playground.mark"
     if mark.exists() == settings.STOKER_PLAYGROUND:
         return
-    closed = [state.value for state in ATTEMPT_CLOSED]
-    running = Attempt.objects.filter(provider__in=NAMES).exclude(state__in=closed).count()
-    if running:
+    attempts = Attempt.objects.filter(provider__in=NAMES).exclude(state__in=_CLOSED)
+    forgotten = _seen().exclude(attempt__isnull=False)
+    if running := attempts.count() + forgotten.count():
         raise Refused(
             f"{running} rented {'machine' if running == 1 else 'machines'} may still run "
             + (
                 f"at real providers, which a playground cannot see. Start without {FLAG}, let their jobs end or cancel "
-                "them, or give the playground a folder of its own with STOKER_HOME."
+                "them and end what stands on the leak board, or give the playground a folder of its own with "
+                "STOKER_HOME."
                 if settings.STOKER_PLAYGROUND
-                else f"in this folder's playground. Start with {FLAG}=1 again, and let their jobs end or cancel them."
+                else f"in this folder's playground. Start with {FLAG}=1 again, let their jobs end or cancel them, and "
+                "end what stands on the leak board of the admin."
             )
         )
     if settings.STOKER_PLAYGROUND:
@@ -89,7 +95,14 @@ def change_over() -> None:
     for credential in Credential.objects.filter(provider__in=NAMES):
         try:
             if accounts.open_account(credential).secret == KEY:
+                # Seen while their attempts lived; these are over, and no sweep will come here again to say so.
+                _seen().filter(credential=credential).update(gone_at=Now())
                 credentials.remove(credential)
         except (ProviderError, Conflict) as error:
             logger.warning("%s was kept: %s", credential, error)
     mark.unlink()
+
+
+def _seen() -> QuerySet[MachineSighting]:
+    """Machines of the imitated kinds that were there when they were looked for last."""
+    return MachineSighting.objects.filter(LIVE_SIGHTING, provider__in=NAMES)

@@ -10,12 +10,13 @@ import sys
 import pytest
 from django.contrib.auth.signals import user_logged_in
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from pipeline import accounts
 from pipeline.config import playground, playground_accounts
 from pipeline.config.env import Refused
 from pipeline.config.supervisor import ROOT, Stack
-from pipeline.models import Credential
+from pipeline.models import Credential, MachineSighting
 from pipeline.providers.imitated import ImitatedCluster, ImitatedRunPod
 from pipeline.providers.runpod import catalog
 from pipeline.services import credentials
@@ -182,6 +183,27 @@ def test_changing_over_is_refused_while_a_machine_of_the_other_side_may_run(imit
         playground_accounts.change_over()
     close_attempt(attempt, EndReason.COMPLETED, "It was seen to be gone.")
     playground_accounts.change_over()
+
+
+@pytest.mark.parametrize("forgotten", [True, False])
+def test_a_playground_with_a_machine_on_the_leak_board_is_not_left(imitated, settings, db, forgotten):
+    person = make_user()
+    playground_accounts.change_over()
+    playground_accounts.open_for(person)
+    _, attempt, _ = make_running_job(person, provider="runpod")
+    close_attempt(attempt, EndReason.COMPLETED, "It was seen to be gone.")
+    MachineSighting.objects.create(
+        provider="runpod", credential=Credential.objects.get(provider="runpod"), name=attempt.name, external_id="x",
+        attempt=None if forgotten else attempt, verdict="orphan" if forgotten else "owned", state="running",
+        first_seen_at=timezone.now(), last_seen_at=timezone.now(),
+    )  # fmt: skip
+    settings.STOKER_PLAYGROUND = False
+    if forgotten:
+        with pytest.raises(Refused, match="leak board"):
+            playground_accounts.change_over()
+    else:
+        playground_accounts.change_over()
+        assert not Credential.objects.exists()
 
 
 def test_outside_a_playground_no_key_is_saved(settings, db):
