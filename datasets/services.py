@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -55,10 +56,23 @@ def create_from_upload(
     validation_for: Dataset | None = None,
 ) -> Dataset:
     """Store an uploaded file and have it checked. Raises Refused; then nothing is left behind."""
+    dataset = store_upload(owner, file, name, given_format, validation_for)
+    with file_removed_on_failure(dataset):
+        return insert(dataset)
+
+
+def store_upload(
+    owner: AbstractBaseUser,
+    file: UploadedFile,
+    name: str = "",
+    given_format: str = "",
+    validation_for: Dataset | None = None,
+) -> Dataset:
+    """The first half: the file is stored, the row is not. `insert` follows, within `file_removed_on_failure`."""
     limit = max_bytes()
     if file.size is not None and file.size > limit:
         raise _too_large(limit)
-    return create_from_chunks(owner, file.chunks(storage.CHUNK), file.name or "", name, given_format, validation_for)
+    return _store(owner, file.chunks(storage.CHUNK), file.name or "", name, given_format, validation_for)
 
 
 def create_from_path(
@@ -79,6 +93,39 @@ def create_from_chunks(
     validation_for: Dataset | None = None,
 ) -> Dataset:
     """Raises Refused; then nothing is left behind."""
+    dataset = _store(owner, chunks, filename, name, given_format, validation_for)
+    with file_removed_on_failure(dataset):
+        return insert(dataset)
+
+
+@contextmanager
+def file_removed_on_failure(dataset: Dataset) -> Iterator[None]:
+    """A file that was uploaded goes again when the block ends with an exception. Others are not ours to remove."""
+    try:
+        yield
+    except BaseException:
+        if dataset.storage_bucket == Bucket.UPLOADS:
+            storage.remove(Bucket.UPLOADS, dataset.storage_path)
+        raise
+
+
+def insert(dataset: Dataset) -> Dataset:
+    """Put in the row of a dataset whose file is stored, and have it checked. Raises Refused."""
+    try:
+        return _insert(dataset)
+    except IntegrityError:
+        _refuse_known(dataset)
+        raise
+
+
+def _store(
+    owner: AbstractBaseUser,
+    chunks: Iterable[bytes],
+    filename: str,
+    name: str,
+    given_format: str,
+    validation_for: Dataset | None,
+) -> Dataset:
     filename = PurePosixPath(filename.replace("\\", "/")).name
     checked = {
         "name": clean_name(name, filename),
@@ -96,11 +143,7 @@ def create_from_chunks(
     except storage.StorageFull as error:
         raise disk_full() from error
     dataset.size_bytes, dataset.sha256 = stored.size_bytes, stored.sha256
-    try:
-        return _insert(dataset)
-    except BaseException:
-        storage.remove(Bucket.UPLOADS, dataset.storage_path)
-        raise
+    return dataset
 
 
 def import_object(
@@ -112,6 +155,18 @@ def import_object(
     validation_for: Dataset | None = None,
 ) -> Dataset:
     """Use a file that already lies in the bucket for files from elsewhere. The file stays where it is."""
+    return insert(measured_object(owner, path, name, bucket, given_format, validation_for))
+
+
+def measured_object(
+    owner: AbstractBaseUser,
+    path: str,
+    name: str = "",
+    bucket: str = Bucket.BROUGHT_IN,
+    given_format: str = "",
+    validation_for: Dataset | None = None,
+) -> Dataset:
+    """The first half: the object was looked at, the row is not there yet. `insert` follows. Raises Refused."""
     if bucket != Bucket.BROUGHT_IN:
         raise Refused(f'Files can be brought in from the bucket "{Bucket.BROUGHT_IN}" only.', field="bucket")
     _check_path(owner, path)
@@ -125,17 +180,9 @@ def import_object(
         storage_path=path,
         original_filename=PurePosixPath(path).name[:255],
     )
-    existing = Dataset.objects.filter(owner_id=owner.pk, storage_bucket=bucket, storage_path=path).first()
-    if existing:
-        raise _brought_in_before(path, existing)
+    _refuse_known(dataset)
     _measure(dataset)
-    try:
-        return _insert(dataset)
-    except IntegrityError:
-        existing = Dataset.objects.filter(owner_id=owner.pk, storage_bucket=bucket, storage_path=path).first()
-        if existing is None:
-            raise
-        raise _brought_in_before(path, existing) from None
+    return dataset
 
 
 def check_again(dataset: Dataset) -> Dataset:
@@ -303,8 +350,13 @@ def _too_large(limit: int, field: str = "file") -> Refused:
     )
 
 
-def _brought_in_before(path: str, existing: Dataset) -> Refused:
-    return Refused(f'"{path}" is already here as “{existing.name}”. Check that one again.', field="path", code="exists")
+def _refuse_known(dataset: Dataset) -> None:
+    """Raise Refused when the owner has a dataset of this file."""
+    path = dataset.storage_path
+    same = Dataset.objects.filter(owner_id=dataset.owner_id, storage_bucket=dataset.storage_bucket, storage_path=path)
+    if existing := same.first():
+        message = f'"{path}" is already here as “{existing.name}”. Check that one again.'
+        raise Refused(message, field="path", code="exists") from None
 
 
 def _printable(text: str) -> str:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core import signing
-from django.core.cache import cache
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
-from redis.exceptions import RedisError
+
+from pipeline.throttles import Limit, Try, Without, address_of, forget, take
 
 SALT = "frontend.signin"
 LINK_AGE = timedelta(minutes=30)
-MAX_FAILURES = 10
-FAILURE_WINDOW_SECONDS = 15 * 60
+FOR_ONE_NAME = Limit("sign-in", 10, 15 * 60, Without.DATABASE)  # from one address
+FROM_ONE_ADDRESS = Limit("sign-in-address", 100, 15 * 60, Without.DATABASE)  # an office may share one
 
 
 class LinkRefused(Exception):
@@ -67,24 +67,25 @@ def _stamp(at: Any) -> str:
     return at.isoformat() if at else ""
 
 
-def too_many_failures(username: str, address: str) -> bool:
-    """Ten wrong passwords for a name from one address close that pair for 15 minutes. Without the cache none is."""
-    try:
-        return int(cache.get(_key(username, address), 0)) >= MAX_FAILURES
-    except RedisError:
-        return False
+def brake(request: HttpRequest) -> int:
+    """Count a try to sign in with a password before the password is looked at. Return the seconds to wait, or 0.
+
+    Where Redis is away PostgreSQL counts: without a count nobody is let in.
+    """
+    return take(_pair(request), Try(FROM_ONE_ADDRESS, address_of(request)))
 
 
-def count_failure(username: str, address: str) -> None:
-    key = _key(username, address)
-    try:
-        if not cache.add(key, 1, FAILURE_WINDOW_SECONDS):
-            cache.incr(key)
-    except ValueError:  # it expired between the two calls
-        cache.set(key, 1, FAILURE_WINDOW_SECONDS)
-    except RedisError:
-        pass
+def release(request: HttpRequest) -> None:
+    """The password was right: the name and this address begin at nothing. The address itself goes on counting, or an
+    account of one's own would be enough to guess the passwords of others without end."""
+    forget(_pair(request))
 
 
-def _key(username: str, address: str) -> str:
-    return "signin-failures:" + hashlib.sha256(f"{username.lower()}\n{address}".encode()).hexdigest()
+def _pair(request: HttpRequest) -> Try:
+    name = request.POST.get("username", "")[:150].lower()
+    return Try(FOR_ONE_NAME, f"{name}\n{address_of(request)}")
+
+
+def wait_sentence(seconds: int) -> str:
+    minutes = -(-seconds // 60)
+    return f"Too many tries to sign in. Wait {minutes} minute{'s' * (minutes != 1)}, then try again."

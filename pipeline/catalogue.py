@@ -5,11 +5,17 @@ The list only helps to choose. A job may name any model of the Hugging Face Hub.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from django.conf import settings
 
+from pipeline import shapes
+from pipeline.shapes import Shape
+
 MAX_FOUND = 200
+MAX_CONFIG = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -69,16 +75,45 @@ def base_models() -> list[BaseModel]:
     here = [
         BaseModel(**(vars(known[name]) | {"on_this_machine": True}))
         if name in known
-        else BaseModel(name, name, None, "", "Found in this machine's models folder.", on_this_machine=True)
-        for name in found
+        else BaseModel(name, name, _size(path), "", "Found in this machine's models folder.", on_this_machine=True)
+        for name, path in found.items()
     ]
     return here + [model for model in CATALOGUE if model.id not in found]
 
 
-def _found() -> list[str]:
-    """Names organisation/model of the folders that hold a model. A folder that cannot be read holds none."""
+def shape_of(base_model: str) -> Shape | None:
+    """What is known of a model's size: listed, read from its files on this machine, or guessed from its name."""
+    if known := shapes.KNOWN.get(base_model):
+        return known
+    path = _found().get(base_model)
+    return (_configured(path) if path else None) or shapes.named(base_model)
+
+
+def parameters_of(base_model: str) -> float | None:
+    """How many parameters a model has, or None."""
+    listed = next((model.parameters for model in CATALOGUE if model.id == base_model), None)
+    shape = None if listed else shape_of(base_model)
+    return float(listed) if listed else shape.parameters if shape else None
+
+
+def _found() -> dict[str, Path]:
+    """organisation/model of each folder that holds a model, and its config.json. What cannot be read holds none."""
     try:
-        configurations = settings.STOKER_MODELS_DIR.glob("*/*/config.json")
-        return sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in configurations)[:MAX_FOUND]
+        paths = sorted(settings.STOKER_MODELS_DIR.glob("*/*/config.json"))[:MAX_FOUND]
     except OSError:
-        return []
+        return {}
+    return {f"{path.parent.parent.name}/{path.parent.name}": path for path in paths}
+
+
+def _size(path: Path) -> int | None:
+    shape = _configured(path)
+    return int(shape.parameters) if shape else None
+
+
+def _configured(path: Path) -> Shape | None:
+    try:
+        with path.open("rb") as file:
+            config = json.loads(file.read(MAX_CONFIG))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return shapes.configured(config) if isinstance(config, dict) else None

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 from pipeline import balances, budgets, invoices
 from pipeline.models import ProcessBeat
-from pipeline.services import observation, stopping, submission, sweeping
+from pipeline.services import forgetting, observation, stopping, submission, sweeping
 
 
 @shared_task
@@ -60,6 +60,11 @@ def check_invoices_due() -> int:
 @shared_task
 def check_balances_due() -> int:
     return balances.check_due()
+
+
+@shared_task
+def forget_due() -> int:
+    return forgetting.forget_due()
 
 
 @shared_task

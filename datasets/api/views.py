@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -88,14 +88,15 @@ class DatasetViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericVi
     def create(self, request: Request) -> Response:
         with refusals():
             given = self._given(serializers.NewDatasetSerializer)
-            dataset = services.create_from_upload(
+            dataset = services.store_upload(
                 self._person(),
                 given["file"],
                 name=given["name"],
                 given_format=given["format"],
                 validation_for=given["validation_for"],
             )
-        return self._detail(dataset, status.HTTP_201_CREATED)
+            with services.file_removed_on_failure(dataset):
+                return self.once(lambda: self._detail(services.insert(dataset), status.HTTP_201_CREATED))
 
     @extend_schema(
         request=serializers.ImportSerializer,
@@ -106,7 +107,7 @@ class DatasetViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericVi
     def bring_in(self, request: Request) -> Response:
         with refusals():
             given = self._given(serializers.ImportSerializer)
-            dataset = services.import_object(
+            dataset = services.measured_object(
                 self._person(),
                 given["path"],
                 name=given["name"],
@@ -114,7 +115,7 @@ class DatasetViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericVi
                 given_format=given["format"],
                 validation_for=given["validation_for"],
             )
-        return self._detail(dataset, status.HTTP_201_CREATED)
+            return self.once(lambda: self._detail(services.insert(dataset), status.HTTP_201_CREATED))
 
     @extend_schema(
         request=serializers.DatasetDetailSerializer,
@@ -168,6 +169,10 @@ class DatasetViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericVi
             raise NotFound("The file is no longer in the bucket. Upload it again.") from None
         except OSError as error:
             raise RefusedByService(services.store_down()) from error
+
+    def once(self, work: Callable[[], Response]) -> Response:
+        """Everything that a creation writes. The project may put it into a transaction with writing of its own."""
+        return work()
 
     def _person(self) -> AbstractBaseUser:
         return cast(AbstractBaseUser, self.request.user)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib import admin
 from django.contrib.auth import login
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView, LogoutView
@@ -9,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_GET
 
 from frontend import signin
@@ -27,21 +29,31 @@ class SignIn(LoginView):
     next_page = "frontend:jobs"
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if signin.too_many_failures(self._username(), self._address()):
+        if seconds := signin.brake(request):
             form = self.get_form()
-            form.add_error(None, "Too many wrong passwords. Wait 15 minutes, then try again.")
-            return self.render_to_response(self.get_context_data(form=form), status=429)
+            form.add_error(None, signin.wait_sentence(seconds))
+            context = self.get_context_data(form=form)
+            return self.render_to_response(context, status=429, headers={"Retry-After": str(seconds)})
         return super().post(request, *args, **kwargs)
 
-    def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
-        signin.count_failure(self._username(), self._address())
-        return super().form_invalid(form)
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        signin.release(self.request)
+        return super().form_valid(form)
 
-    def _username(self) -> str:
-        return self.request.POST.get("username", "")[:150]
 
-    def _address(self) -> str:
-        return self.request.META.get("REMOTE_ADDR", "")
+@csrf_protect
+@never_cache
+def admin_sign_in(request: HttpRequest) -> HttpResponse:
+    """The admin's own page, behind the same brake as ours."""
+    if request.method == "POST" and (seconds := signin.brake(request)):
+        context = {"refusal": signin.wait_sentence(seconds), "form": AuthenticationForm()}
+        page = render(request, "frontend/sign_in.html", context, status=429)
+        page.headers["Retry-After"] = str(seconds)
+        return page
+    answer = admin.site.login(request)
+    if request.method == "POST" and answer.status_code == 302:  # only the right password leads on
+        signin.release(request)
+    return answer
 
 
 class SignOut(LogoutView):

@@ -12,6 +12,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from pipeline.api.throttling import note_wrong_token
 from pipeline.models import ApiToken
 from pipeline.models.access import JOB_TOKEN_PREFIX, token_hash
 
@@ -37,6 +38,7 @@ class ApiTokenAuthentication(BaseAuthentication):
             )
         token = ApiToken.objects.select_related("owner").filter(token_hash=token_hash(given)).first()
         if token is None:
+            note_wrong_token(request)
             raise AuthenticationFailed("This API token is not known. Make one in the settings.", "unknown_token")
         if token.revoked_at is not None:
             raise AuthenticationFailed("This API token was revoked. Make a new one in the settings.", "revoked_token")

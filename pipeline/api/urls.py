@@ -1,20 +1,26 @@
-"""The addresses below /api/ that belong to jobs. Datasets, notifications and the wire bring their own."""
+"""The addresses below /api/. Notifications and the wire bring their own."""
 
 from __future__ import annotations
 
 from django.urls import path, re_path
+from rest_framework.routers import SimpleRouter
 
 from pipeline.api.live_views import LiveView, MetricsView
 from pipeline.api.views import docs, money, telemetry
 from pipeline.api.views.access import MeView, TokenViewSet
 from pipeline.api.views.catalogue import BaseModelsView, HyperparametersView, PresetViewSet, ProvidersView
 from pipeline.api.views.credentials import CredentialViewSet
+from pipeline.api.views.datasets import RepeatableDatasets
 from pipeline.api.views.deployments import DeploymentViewSet
 from pipeline.api.views.jobs import JobViewSet
 
 JOB = "jobs/<uuid:job_id>/"
 
+router = SimpleRouter()
+router.register("datasets", RepeatableDatasets, basename="dataset")
+
 urlpatterns = [
+    *router.urls,
     path("jobs/", JobViewSet.as_view({"get": "list", "post": "create"}), name="api-jobs"),
     path(JOB, JobViewSet.as_view({"get": "retrieve", "patch": "limits", "delete": "destroy"}), name="api-job"),
     path(f"{JOB}start/", JobViewSet.as_view({"post": "start"}), name="api-job-start"),

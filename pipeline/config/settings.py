@@ -240,6 +240,7 @@ STOKER_SCHEDULES: dict[str, tuple[str, int]] = {
     "Look at what is left in accounts": ("pipeline.tasks.check_balances_due", 300),
     "Show that beat is alive": ("pipeline.tasks.beat_tick", 15),
     "Check uploaded datasets": ("datasets.tasks.check_due", 30),
+    "Forget answers and counts whose time is over": ("pipeline.tasks.forget_due", 3600),
     "Deliver notifications": ("notifications.tasks.deliver_due", 30),
 }
 
@@ -324,6 +325,9 @@ STOKER_PROVIDERS = {
 
 # Interface for programs
 
+STOKER_REQUESTS_PER_MINUTE = env.integer("STOKER_REQUESTS_PER_MINUTE", 1200, least=0)
+STOKER_CREATIONS_PER_MINUTE = env.integer("STOKER_CREATIONS_PER_MINUTE", 120, least=0)
+STOKER_EVENTS_PER_MINUTE = env.integer("STOKER_EVENTS_PER_MINUTE", 100_000, least=0)
 REST_FRAMEWORK = {
     # The token first: what the first one says of itself makes the answer to a stranger 401 and not 403.
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -334,6 +338,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["pipeline.api.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "EXCEPTION_HANDLER": "pipeline.api.errors.problem_handler",
+    "DEFAULT_THROTTLE_CLASSES": ["pipeline.api.throttling.PersonThrottle"],
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_PAGINATION_CLASS": "pipeline.api.pagination.Pages",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",

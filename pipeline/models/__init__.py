@@ -8,10 +8,12 @@ from pipeline.models.jobs import Job
 from pipeline.models.money import Budget, CostRecord
 from pipeline.models.operations import ProcessBeat
 from pipeline.models.presets import Preset
+from pipeline.models.requests import AnsweredRequest, Count
 from pipeline.models.telemetry import EventType, JobEvent, LogLine, MetricPoint, Sample
 
 __all__ = [
     "AccountLook",
+    "AnsweredRequest",
     "ApiToken",
     "Artifact",
     "ArtifactKind",
@@ -20,6 +22,7 @@ __all__ = [
     "Budget",
     "CallOutcome",
     "CostRecord",
+    "Count",
     "Credential",
     "EventType",
     "Job",

@@ -34,12 +34,17 @@ def create_job(owner: User, *, start: bool = False, **asked_for: Any) -> Job:
 
     Raise InvalidInput with everything that is wrong with it, Conflict when it may not start.
     """
-    job = draft(owner, **asked_for)
+    return save_job(draft(owner, **asked_for), start=start)
+
+
+def save_job(job: Job, *, start: bool) -> Job:
+    """Save what `draft` made. Asks nobody but the database. Raise Conflict when it may not start; nothing is saved."""
+    actor = job.owner.get_username()
     with transaction.atomic():
         job.save(force_insert=True)
-        record_event(job.pk, EventType.STATUS, "Saved.", data={"to": "pending"}, actor=owner.get_username())
+        record_event(job.pk, EventType.STATUS, "Saved.", data={"to": "pending"}, actor=actor)
         if start:
-            start_job(job.pk, actor=owner.get_username())
+            start_job(job.pk, actor=actor)
     job.refresh_from_db()
     return job
 
@@ -147,9 +152,14 @@ def retry_job(job: Job) -> Job:
 
     Raise Conflict while `job` is active, InvalidInput when what it was made with is no longer allowed.
     """
+    return save_job(draft_of_retry(job), start=True)
+
+
+def draft_of_retry(job: Job) -> Job:
+    """The job that `retry_job` would start, not saved."""
     if not job.has_ended:
         raise Conflict("This job has not ended yet, so there is nothing to try again.", code="not_ended")
-    return create_job(job.owner, **made_with(job), resume_from=job.resume_from, start=True)
+    return draft(job.owner, **made_with(job), resume_from=job.resume_from)
 
 
 def resume_job(job: Job, checkpoint: Artifact | None = None) -> Job:
@@ -157,12 +167,17 @@ def resume_job(job: Job, checkpoint: Artifact | None = None) -> Job:
 
     Raise Conflict while `job` is active or when it left no checkpoint.
     """
+    return save_job(draft_of_resumption(job, checkpoint), start=True)
+
+
+def draft_of_resumption(job: Job, checkpoint: Artifact | None = None) -> Job:
+    """The job that `resume_job` would start, not saved."""
     if not job.has_ended:
         raise Conflict("This job has not ended yet. It goes on by itself when its machine is lost.", code="not_ended")
     chosen = checkpoint or runs.newest_checkpoint(job)
     if chosen is None or chosen.job_id != job.pk or chosen.kind != "checkpoint" or chosen.state != "stored":
         raise Conflict("This job left no stored checkpoint to go on from. Try it again instead.", code="no_checkpoint")
-    return create_job(job.owner, **made_with(job), resume_from=chosen, start=True)
+    return draft(job.owner, **made_with(job), resume_from=chosen)
 
 
 def made_with(job: Job) -> dict[str, Any]:

@@ -51,7 +51,18 @@ _NOT_NEEDED = ("hyperparameters", "current_metrics", "plan", "error_message", "e
 
 def poll_due(overdue: timedelta = timedelta(0)) -> int:
     """Look after every live job that is due, with one look per account. Return how many were looked at."""
-    leases = claim_due(settings.STOKER_POLLS_PER_CYCLE, *_OBSERVED, within=-overdue)
+    due = Job.objects.filter(status__in=_OBSERVED, next_check_at__lte=Now() - overdue)
+    machines = Attempt.objects.exclude(state__in=[s.value for s in ATTEMPT_CLOSED]).filter(job__in=due)
+    looked_at = 0
+    for account in machines.order_by().values_list("provider", "credential_id").distinct():
+        looked_at += _observe_due(account, -overdue)
+    without = claim_due(settings.STOKER_POLLS_PER_CYCLE, *_OBSERVED, within=-overdue)
+    _observe(without)
+    return looked_at + len(without)
+
+
+def _observe_due(account: tuple[str, UUID | None], within: timedelta) -> int:
+    leases = claim_due(settings.STOKER_POLLS_PER_CYCLE, *_OBSERVED, within=within, account=account)
     _observe(leases)
     return len(leases)
 
@@ -63,7 +74,7 @@ def poll(job_id: UUID) -> None:
     """
     last = Attempt.objects.filter(job_id=job_id).order_by("-n").values_list("provider", "credential_id").first()
     if last is not None:
-        _observe(claim_due(settings.STOKER_POLLS_PER_CYCLE, *_OBSERVED, within=SOON, account=last))
+        _observe_due(last, SOON)
 
 
 def resync(job_ids: Iterable[UUID]) -> set[UUID]:
@@ -97,20 +108,20 @@ def _observe(leases: dict[UUID, UUID]) -> None:
                 release(attempt.job_id, leases[attempt.job_id], next_check_in=AFTER_MISTAKE)
             continue
         looks = _look_at(provider, attempts)
-        quiet: defaultdict[float, list[Attempt]] = defaultdict(list)
+        quiet: defaultdict[float, list[tuple[Attempt, Machine | Look]]] = defaultdict(list)
         soonest = PROMPT_SECONDS + 1
         now, traits = clock.now(), traits_of(provider)
         for attempt in attempts:
             look: Machine | Look = Look.FAILED if looks is None else looks.get(attempt.name, Look.ABSENT)
             next_in = _nothing_to_do(attempt, look, now, traits)
             if next_in is not None:
-                quiet[next_in].append(attempt)
+                quiet[next_in].append((attempt, look))
             else:
                 next_in = _apply(provider, attempt, leases[attempt.job_id], look)
             if next_in is not None and next_in < soonest:
                 soonest, first = next_in, attempt.job_id
         for next_in, left_alone in quiet.items():
-            _leave_alone(left_alone, leases, now, next_in, metered=looks is not None)
+            _leave_alone(left_alone, leases, now, next_in)
         if soonest <= PROMPT_SECONDS:
             wake.poll(first, after=soonest)
     looked_at = {attempt.job_id for attempts in by_account.values() for attempt in attempts}
@@ -138,27 +149,35 @@ def _look_at(provider: Provider, attempts: list[Attempt]) -> dict[str, Machine] 
 
 
 def _nothing_to_do(attempt: Attempt, look: Machine | Look, now: datetime, traits: Traits) -> float | None:
-    """Seconds until the next look where this one teaches nothing and calls for nothing; None where it may.
+    """Seconds until the next look where this one calls for nothing but to be noted; None where it may.
 
     Judged from rows that are not locked: whatever changed meanwhile wakes the job itself.
     """
     if isinstance(look, Machine) and (
-        look.report is not None or attempt.state != AttemptState.LIVE or _news(attempt, look)
+        look.report is not None
+        or attempt.state != AttemptState.LIVE
         or look.price_per_hour not in (None, attempt.price_per_hour)
-    ):  # fmt: skip
+    ):
         return None
     decision = decide(view_of(attempt.job, attempt), look, now, traits)
     return decision.next_in if decision == Decision(next_in=decision.next_in) else None
 
 
 def _leave_alone(
-    attempts: list[Attempt], leases: dict[UUID, UUID], now: datetime, next_in: float, *, metered: bool
+    looked_at: list[tuple[Attempt, Machine | Look]], leases: dict[UUID, UUID], now: datetime, next_in: float
 ) -> None:
-    tokens = {leases[attempt.job_id] for attempt in attempts}
-    if metered:
-        due = [one for one in attempts if one.metered_until is not None and now - one.metered_until >= METER_EVERY]
-        meter_many(due, tokens, now)
-    release_all([attempt.job_id for attempt in attempts], tokens, next_check_in=next_in)
+    """Note what many looks taught, read the meters that are due, and give the leases back, in a few statements."""
+    tokens = {leases[attempt.job_id] for attempt, _ in looked_at}
+    seen = [(attempt, look) for attempt, look in looked_at if isinstance(look, Machine)]
+    news: defaultdict[tuple[tuple[str, Any], ...], list[UUID]] = defaultdict(list)
+    for attempt, machine in seen:
+        if fields := _news(attempt, machine):
+            news[tuple(fields.items())].append(attempt.pk)
+    for items, ids in news.items():
+        Attempt.objects.filter(pk__in=ids).update(**dict(items))
+    due = [one for one, _ in seen if one.metered_until is not None and now - one.metered_until >= METER_EVERY]
+    meter_many(due, tokens, now)
+    release_all([attempt.job_id for attempt, _ in looked_at], tokens, next_check_in=next_in)
 
 
 def _apply(provider: Provider, attempt: Attempt, lease: UUID, look: Machine | Look) -> float | None:

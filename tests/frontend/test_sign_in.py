@@ -1,20 +1,32 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 from unittest import mock
 
 import pytest
 from django.core.cache import cache
 from django.test import Client
 
-from frontend.signin import MAX_FAILURES, make_link
+from frontend.signin import FOR_ONE_NAME, FROM_ONE_ADDRESS, make_link
+from pipeline import throttles
 from tests.conftest import Person
 from tests.factories import make_user
 
 
 @pytest.fixture(autouse=True)
-def clean_cache(services: None) -> None:
+def nothing_counted(services: None) -> None:
     cache.clear()
+    throttles.reset()
+
+
+@pytest.fixture(params=["with Redis", "without Redis"])
+def counted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    """The brake holds whether Redis counts or PostgreSQL. Passwords are hashed quickly, for there are many."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    if request.param == "without Redis":
+        monkeypatch.setattr(throttles, "_may_ask", lambda: False)
 
 
 def test_pages_lead_a_signed_out_person_to_the_sign_in(signed_out: Person) -> None:
@@ -48,14 +60,45 @@ def test_next_leads_to_no_other_site(db: None) -> None:
     assert Client().post("/sign-in/", form)["Location"] == "/jobs/"
 
 
-def test_ten_wrong_passwords_close_the_name_for_this_address(db: None) -> None:
+def test_ten_wrong_passwords_close_the_name_for_this_address(db: None, counted: None) -> None:
     make_user("ada", password="correct horse battery")
     browser = Client()
-    for _ in range(MAX_FAILURES):
+    for _ in range(FOR_ONE_NAME.times):
         assert browser.post("/sign-in/", {"username": "ada", "password": "wrong"}).status_code == 200
     answer = browser.post("/sign-in/", {"username": "Ada", "password": "correct horse battery"})
     assert answer.status_code == 429
+    assert 890 <= int(answer["Retry-After"]) <= 900
     assert "Wait 15 minutes" in answer.content.decode()
+    elsewhere = Client(REMOTE_ADDR="203.0.113.9")
+    assert elsewhere.post("/sign-in/", {"username": "ada", "password": "correct horse battery"}).status_code == 302
+
+
+def test_the_right_password_begins_the_count_again_for_the_name_and_not_for_the_address(
+    db: None, counted: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frontend.signin.FROM_ONE_ADDRESS", replace(FROM_ONE_ADDRESS, times=20))
+    make_user("ada", password="correct horse battery")
+    for _ in range(2):
+        for _ in range(FOR_ONE_NAME.times - 1):
+            assert Client().post("/sign-in/", {"username": "ada", "password": "wrong"}).status_code == 200
+        right = {"username": "ada", "password": "correct horse battery"}
+        assert Client().post("/sign-in/", right).status_code == 302
+    assert Client().post("/sign-in/", {"username": "bob", "password": "wrong"}).status_code == 429
+
+
+def test_the_admins_own_page_has_the_same_brake(db: None, counted: None) -> None:
+    make_user("ada", password="correct horse battery", is_staff=True)
+    eve = Client()
+    eve.force_login(make_user("eve", is_staff=True))  # being signed in does not let her guess
+    for _ in range(FOR_ONE_NAME.times):
+        assert eve.post("/admin/login/", {"username": "ada", "password": "wrong"}).status_code == 200
+    answer = eve.post("/admin/login/", {"username": "ada", "password": "correct horse battery"})
+    assert answer.status_code == 429
+    assert "Wait 15 minutes" in answer.content.decode()
+    answer = Client(REMOTE_ADDR="203.0.113.9").post(
+        "/admin/login/?next=/admin/", {"username": "ada", "password": "correct horse battery"}
+    )
+    assert answer["Location"] == "/admin/"
 
 
 def test_a_link_signs_in_once(db: None) -> None:

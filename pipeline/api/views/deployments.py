@@ -11,12 +11,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from pipeline.api.repeats import IDEMPOTENCY_KEY, Repeatable
 from pipeline.api.serializers.deployments import DeploymentSerializer, DeploySerializer
 from pipeline.models import Job
 from pipeline.services.jobs import request_cancel, start_job
 
 
-class DeploymentViewSet(GenericViewSet[Job]):
+class DeploymentViewSet(Repeatable, GenericViewSet[Job]):
+    repeatable = frozenset({"start"})
     queryset = Job.objects.none()
     serializer_class = DeploymentSerializer
     lookup_url_kwarg = "job_id"
@@ -24,16 +26,22 @@ class DeploymentViewSet(GenericViewSet[Job]):
     filter_backends = []
 
     @extend_schema(
-        summary="Rent the machine of a saved job", request=DeploySerializer, responses={202: DeploymentSerializer}
+        summary="Rent the machine of a saved job",
+        parameters=[IDEMPOTENCY_KEY],
+        request=DeploySerializer,
+        responses={202: DeploymentSerializer},
     )
     def start(self, request: Request) -> Response:
         given = DeploySerializer(data=request.data, context={"request": request})
         given.is_valid(raise_exception=True)
         job: Job = given.validated_data["job"]
-        start_job(job.pk, actor=request.user.get_username())
-        return Response(
-            self._shown(job.pk), status=status.HTTP_202_ACCEPTED, headers={"Location": f"/api/deployments/{job.pk}/"}
-        )
+
+        def work() -> Response:
+            start_job(job.pk, actor=request.user.get_username())
+            location = f"/api/deployments/{job.pk}/"
+            return Response(self._shown(job.pk), status=status.HTTP_202_ACCEPTED, headers={"Location": location})
+
+        return self.once(work)
 
     @extend_schema(summary="What runs for a job, and what it costs", responses=DeploymentSerializer)
     def retrieve(self, request: Request, job_id: UUID) -> Response:

@@ -16,6 +16,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from pipeline.api.auth import person
 from pipeline.api.filters import JobFilter
+from pipeline.api.repeats import IDEMPOTENCY_KEY, Repeatable
 from pipeline.api.serializers.jobs import (
     JobCreateSerializer,
     JobDetailSerializer,
@@ -28,19 +29,21 @@ from pipeline.models import Job
 from pipeline.querysets import JobQuerySet
 from pipeline.services.errors import Conflict
 from pipeline.services.jobs import (
-    create_job,
     delete_job,
+    draft,
+    draft_of_resumption,
+    draft_of_retry,
     request_cancel,
     request_checkpoint,
-    resume_job,
-    retry_job,
+    save_job,
     start_job,
 )
 from pipeline.states import JobStatus
 
 
 @extend_schema_view(list=extend_schema(summary="Your jobs"))
-class JobViewSet(ListModelMixin, GenericViewSet[Job]):
+class JobViewSet(Repeatable, ListModelMixin, GenericViewSet[Job]):
+    repeatable = frozenset({"create", "retry", "resume"})
     queryset = Job.objects.none()
     serializer_class = JobSerializer
     lookup_url_kwarg = "job_id"
@@ -50,14 +53,18 @@ class JobViewSet(ListModelMixin, GenericViewSet[Job]):
     def get_queryset(self) -> JobQuerySet:
         return Job.objects.for_user(self.request.user).with_attempt()
 
-    @extend_schema(summary="Make a job", request=JobCreateSerializer, responses={201: JobDetailSerializer})
+    @extend_schema(
+        summary="Make a job",
+        parameters=[IDEMPOTENCY_KEY],
+        request=JobCreateSerializer,
+        responses={201: JobDetailSerializer},
+    )
     def create(self, request: Request) -> Response:
         given = JobCreateSerializer(data=request.data, context={"request": request})
         given.is_valid(raise_exception=True)
-        job = create_job(person(request), **given.arguments())
-        return Response(
-            self._detail(job.pk), status=status.HTTP_201_CREATED, headers={"Location": f"/api/jobs/{job.pk}/"}
-        )
+        arguments = given.arguments()
+        start = arguments.pop("start")
+        return self._made(draft(person(request), **arguments), start=start)
 
     @extend_schema(summary="One job, with its configuration, newest metrics and costs", responses=JobDetailSerializer)
     def retrieve(self, request: Request, job_id: UUID) -> Response:
@@ -107,15 +114,18 @@ class JobViewSet(ListModelMixin, GenericViewSet[Job]):
             ordered = False
         return Response(self._state(job_id), status=status.HTTP_202_ACCEPTED if ordered else status.HTTP_200_OK)
 
-    @extend_schema(summary="Try an ended job again, as a new job", request=None, responses={201: JobDetailSerializer})
+    @extend_schema(
+        summary="Try an ended job again, as a new job",
+        parameters=[IDEMPOTENCY_KEY],
+        request=None,
+        responses={201: JobDetailSerializer},
+    )
     def retry(self, request: Request, job_id: UUID) -> Response:
-        again = retry_job(self._own(job_id))
-        return Response(
-            self._detail(again.pk), status=status.HTTP_201_CREATED, headers={"Location": f"/api/jobs/{again.pk}/"}
-        )
+        return self._made(draft_of_retry(self._own(job_id)), start=True)
 
     @extend_schema(
         summary="Go on with an ended job at a checkpoint it left, as a new job",
+        parameters=[IDEMPOTENCY_KEY],
         request=ResumeSerializer,
         responses={201: JobDetailSerializer},
     )
@@ -123,10 +133,7 @@ class JobViewSet(ListModelMixin, GenericViewSet[Job]):
         job = self._own(job_id)
         given = ResumeSerializer(data=request.data, context={"job": job})
         given.is_valid(raise_exception=True)
-        again = resume_job(job, given.validated_data["checkpoint"])
-        return Response(
-            self._detail(again.pk), status=status.HTTP_201_CREATED, headers={"Location": f"/api/jobs/{again.pk}/"}
-        )
+        return self._made(draft_of_resumption(job, given.validated_data["checkpoint"]), start=True)
 
     @extend_schema(
         summary="Ask a running job for a checkpoint, without stopping it",
@@ -140,6 +147,15 @@ class JobViewSet(ListModelMixin, GenericViewSet[Job]):
     def checkpoint(self, request: Request, job_id: UUID) -> Response:
         asked = request_checkpoint(self._own(job_id).pk, actor=request.user.get_username())
         return Response(self._state(job_id), status=status.HTTP_202_ACCEPTED if asked else status.HTTP_200_OK)
+
+    def _made(self, drafted: Job, *, start: bool) -> Response:
+        def work() -> Response:
+            job = save_job(drafted, start=start)
+            return Response(
+                self._detail(job.pk), status=status.HTTP_201_CREATED, headers={"Location": f"/api/jobs/{job.pk}/"}
+            )
+
+        return self.once(work)
 
     def _own(self, job_id: UUID) -> Job:
         return get_object_or_404(Job.objects.for_user(self.request.user), pk=job_id)
