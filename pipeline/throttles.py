@@ -119,7 +119,7 @@ def address_of(request: HttpRequest) -> str:
     Of an IPv6 address the network counts, because one customer has all of its 2**64 addresses.
     """
     address = request.META.get("REMOTE_ADDR", "")
-    proxies = settings.REST_FRAMEWORK["NUM_PROXIES"]
+    proxies: int = settings.REST_FRAMEWORK["NUM_PROXIES"]  # type: ignore[assignment]
     claimed = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
     if proxies and claimed:
         address = claimed[-min(proxies, len(claimed))]
@@ -191,7 +191,7 @@ def reset() -> None:
 def _client() -> redis.Redis:
     # No retries: redis-py would make three, seconds apart, while a request waits.
     return redis.Redis.from_url(
-        settings.CACHES["default"]["LOCATION"],
+        str(settings.CACHES["default"]["LOCATION"]),
         socket_timeout=ANSWER_WITHIN,
         socket_connect_timeout=ANSWER_WITHIN,
         retry=Retry(NoBackoff(), 0),

@@ -124,7 +124,8 @@ def _sentence(error: exceptions.APIException, context: dict[str, Any]) -> str:
             types = " or ".join(parser.media_type for parser in context["view"].get_parsers())
             return f"The body is not in a form that is understood here. Send it with Content-Type: {types}."
         case exceptions.Throttled():
-            return f"Too many requests. Wait {error.wait} second{'s' * (error.wait != 1)}, then send this again."
+            seconds: int = getattr(error, "wait", 1)  # set by its constructor
+            return f"Too many requests. Wait {seconds} second{'s' * (seconds != 1)}, then send this again."
     return detail
 
 
