@@ -126,7 +126,8 @@ def test_parameters(model: str, parameters: float | None) -> None:
 
 def test_a_size_in_a_name_takes_the_shape_of_its_neighbour() -> None:
     guessed = shapes.named("someone/llama-72b")
-    assert guessed and guessed.guessed
+    assert guessed
+    assert guessed.guessed
     assert (guessed.layers, guessed.parameters) == (80, 72e9)
 
 
@@ -143,7 +144,8 @@ def test_a_model_on_this_machine_tells_its_own_size(settings: Any, tmp_path: Pat
         (tmp_path / "acme" / name / "config.json").write_text(text)
     assert catalogue.shape_of("acme/own") == LLAMA_3_8B
     broken = catalogue.shape_of("acme/broken-7B")
-    assert broken and broken.guessed
+    assert broken
+    assert broken.guessed
     assert catalogue.shape_of("acme/odd") is None
     assert catalogue.shape_of("acme/../own") is None
 
