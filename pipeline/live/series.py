@@ -57,7 +57,7 @@ def read_series(job_id: UUID, wanted: Wanted) -> dict[str, Any] | None:
     if seq is None:
         return None
     block = _read_block(job_id, wanted)
-    found = _present(block.steps, block.columns)
+    found = present(block.steps, block.columns)
     if block.with_extra and wanted.wants_extras:
         found |= _read_extras(job_id, wanted)
     series = {}
@@ -65,7 +65,7 @@ def read_series(job_id: UUID, wanted: Wanted) -> dict[str, Any] | None:
     for name, (steps, values) in found.items():
         kept = thin(steps, values, wanted.points)
         downsampled |= len(kept) < len(values)
-        series[name] = {"step": steps[kept].tolist(), "value": _rounded(values[kept])}
+        series[name] = {"step": steps[kept].tolist(), "value": rounded(values[kept])}
     whole = wanted.first is None and wanted.last is None
     return {
         "seq": seq,
@@ -113,7 +113,7 @@ def _read_block(job_id: UUID, wanted: Wanted) -> _Block:
     return _Block(steps, columns, int.from_bytes(extra, "big"), int.from_bytes(flags, "big"))
 
 
-def _present(steps: Steps, columns: dict[str, Floats]) -> dict[str, tuple[Steps, Floats]]:
+def present(steps: Steps, columns: dict[str, Floats]) -> dict[str, tuple[Steps, Floats]]:
     """Each column without the steps at which it has no value; columns without any value are left out."""
     present = {}
     for name, values in columns.items():
@@ -143,7 +143,7 @@ def _read_extras(job_id: UUID, wanted: Wanted) -> dict[str, tuple[Steps, Floats]
     extras = msgspec.json.decode(extras_json, type=_Lists)
     names = sorted(name for name in set[str]().union(*extras) if wanted.wants(name))
     # NumPy makes NaN of None.
-    return _present(steps, {name: np.array([extra.get(name) for extra in extras], np.float64) for name in names})
+    return present(steps, {name: np.array([extra.get(name) for extra in extras], np.float64) for name in names})
 
 
 def _read_nonfinite(job_id: UUID, wanted: Wanted) -> list[dict[str, Any]]:
@@ -180,7 +180,7 @@ def _where(job_id: UUID, wanted: Wanted) -> tuple[str, list[Any]]:
     return " AND ".join(clauses), parameters
 
 
-def _rounded(values: Floats) -> list[float]:
+def rounded(values: Floats) -> list[float]:
     """Values with six significant digits, which is more than a chart can show and a third of the text."""
     with np.errstate(divide="ignore"):
         exponents = np.floor(np.log10(np.abs(values)))

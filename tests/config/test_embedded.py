@@ -77,7 +77,7 @@ def test_postgres_runs_while_somebody_is_attached_and_keeps_its_data(folder):
     assert rows(postgres) == [0]
     server = postgres.process()
     let_go(second)
-    assert ended(server)
+    until(lambda: ended(server), 10, "the server to end")
     third = holder("Postgres", postgres.folder)
     assert rows(postgres) == [0, 1]
     let_go(third)

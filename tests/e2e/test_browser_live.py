@@ -194,6 +194,7 @@ def test_a_job_that_is_deleted_says_so(desk: Desk, grace: Person, paints: dict[s
     job_id = simulate(grace.account, paints, start=False)
     page = desk.open(f"/jobs/{job_id}/")
     expect_link(page, "live")
+    page.wait_for_load_state("networkidle")  # what it still asks for would be refused, and stand in the console
     grace.account.call("DELETE", f"/api/jobs/{job_id}/", 204)
     expect(page.get_by_text("This job was deleted")).to_be_visible()
     expect(page.get_by_role("button", name="Start training")).to_be_hidden()

@@ -10,7 +10,8 @@ import pytest
 from django.db import transaction
 
 from pipeline import ingest, transitions
-from pipeline.live.series import Wanted, _rounded, read_series, thin
+from pipeline.live import series
+from pipeline.live.series import Wanted, read_series, thin
 from pipeline.models import Attempt, Job
 from pipeline.points import Point, store_points
 from tests.factories import make_running_job, make_user
@@ -129,7 +130,7 @@ def test_rounding_many_values_at_once_is_rounding_each() -> None:
     chance = np.random.default_rng(7)
     values = chance.normal(size=5_000) * 10.0 ** chance.integers(-40, 40, size=5_000)
     values[:8] = [0, 1, -1, 999_999.5, 0.1234565, 1e-300, -1e300, 100_000]
-    rounded = _rounded(values)
+    rounded = series.rounded(values)
     each = [float(f"{value:.6g}") for value in values.tolist()]
     differing = [(a, b) for a, b in zip(rounded, each, strict=True) if a != b]
     # A value that lies half-way between two texts may go to either side.
