@@ -8,9 +8,10 @@ from decimal import Decimal
 from typing import Any
 
 from notifications.models import Kind, Priority
+from pipeline.rule_kinds import RuleAction, RuleKind
 from pipeline.models import Job, JobEvent
 from pipeline.states import EndReason
-from pipeline.texts import is_simulated, reason_text
+from pipeline.texts import ending_text, is_simulated, reason_text, usd
 
 MAX_ERROR = 400
 
@@ -62,7 +63,7 @@ def failed(job: Job) -> Text:
 
 
 def cancelled(job: Job, losses: Losses) -> Text:
-    reason = reason_text(job.reason, job.provider)
+    reason = ending_text(job)
     asked = job.reason == EndReason.CANCELLED_BY_USER
     facts = [reason, _loss(losses), _duration(job), _cost(job)]
     return Text(
@@ -92,6 +93,36 @@ def budget_alert(job: Job, event: JobEvent) -> Text:
         Priority.NORMAL if percent is not None and percent < 90 else Priority.HIGH,
         {name: event.data[name] for name in names if name in event.data},
     )
+
+# What a rule of this kind found out; all others have the same words.
+_RULES = {
+    RuleKind.LOSS_NOT_FINITE: (Kind.LOSS_DIVERGED, "has diverged"),
+    RuleKind.LOSS_ABOVE: (Kind.LOSS_DIVERGED, "has diverged"),
+    RuleKind.NO_PROGRESS: (Kind.JOB_STALLED, "makes no progress"),
+    RuleKind.NO_BETTER_EVAL: (Kind.RULE_FIRED, "gets no better"),
+    RuleKind.GPU_IDLE: (Kind.RULE_FIRED, "leaves its GPU idle"),
+    RuleKind.COST_ABOVE: (Kind.RULE_FIRED, "costs more than its rule allows"),
+}
+_DONE = {RuleAction.STOP: "The job saves a checkpoint and stops.", RuleAction.CHECKPOINT: "It saves a checkpoint."}
+
+
+def kind_of_rule(event: JobEvent) -> Kind:
+    return _RULES.get(event.data.get("kind", ""), (Kind.RULE_FIRED, ""))[0]
+
+
+def rule_fired(job: Job, event: JobEvent) -> Text:
+    data = event.data
+    kind, what = _RULES.get(data.get("kind", ""), (Kind.RULE_FIRED, "has set off a rule"))
+    facts = [f"{data.get('saw', '')}.", f"The rule says: {data.get('sentence', '')}", _DONE.get(data.get("action", ""))]
+    stops = data.get("action") == RuleAction.STOP
+    return Text(
+        kind,
+        f"{job.name} {what}",
+        " ".join(fact for fact in facts if fact),
+        Priority.HIGH if stops or kind is not Kind.RULE_FIRED else Priority.NORMAL,
+        {name: data.get(name) for name in ("rule", "kind", "action", "saw", "step")},
+    )
+
 
 
 def _loss(losses: Losses) -> str:

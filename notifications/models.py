@@ -16,6 +16,8 @@ class Kind(models.TextChoices):
     BUDGET_ALERT = "budget_alert", "Budget alert"
     JOB_STALLED = "job_stalled", "Job stalled"
     LOSS_DIVERGED = "loss_diverged", "Loss diverged"
+    RULE_FIRED = "rule_fired", "A rule fired"
+    DESTINATION_OFF = "destination_off", "A destination was switched off"
 
 
 class Priority(models.TextChoices):

@@ -32,6 +32,8 @@ def kind_of(event: JobEvent) -> Kind | None:
         return Kind.BUDGET_ALERT if "percent" in event.data else None
     if event.kind == EventType.WARNING and event.data.get("what") == "low_balance":
         return Kind.BUDGET_ALERT if event.data.get("tell") else None
+    if event.kind == EventType.RULE:
+        return messages.kind_of_rule(event) if event.data.get("what") == "fired" else None
     first_machine = event.kind == EventType.ATTEMPT and event.attempt == 1 and event.data.get("what") == "created"
     return Kind.JOB_STARTED if first_machine else None
 
@@ -83,6 +85,8 @@ def _notification(event: JobEvent, kind: Kind, job: Job, losses: dict[UUID, mess
         case _:
             text = messages.cancelled(job, losses.get(job.pk, nothing))
     return Notification(
+        case Kind.LOSS_DIVERGED | Kind.JOB_STALLED | Kind.RULE_FIRED:
+            text = messages.rule_fired(job, event)
         owner_id=job.owner_id,
         type=text.kind,
         priority=text.priority,

@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
-from pipeline import limits, transitions
+from pipeline import limits, transitions, wake
 from pipeline.models import Attempt, EventType, Job, LogLine, Sample
 from pipeline.models.jobs import Desired
 from pipeline.points import MAX_STEP, Point, merge_points, parse_point, store_points
@@ -200,6 +200,8 @@ def _store(job: Job, attempt: Attempt, batch: _Batch) -> None:
         transitions.record_event(job.pk, EventType.WARNING, warning, level="warning", attempt=attempt.n)
     seq = transitions.allocate(job.pk)
     store_points(job.pk, attempt.n, seq, points)
+    if any(point.nonfinite for point in points):
+        wake.rules(job.pk)  # a diverged run costs money until its rule has seen it; all else waits for the next look
     LogLine.objects.bulk_create(
         [
             LogLine(job=job, attempt=attempt.n, n=n, seq=seq, at=at, stream=stream, text=text)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,9 +16,9 @@ from uuid import UUID
 
 from django.db import connection
 
+from pipeline.metric_names import NAME
 from pipeline.models.telemetry import METRIC_COLUMNS
 
-NAME = re.compile(r"[A-Za-z_][\w./:-]{0,63}")
 MAX_EXTRA = 64  # further names a point may carry beside the columns
 MAX_STEP = 2**53  # beyond this a browser cannot tell two steps apart
 _COLUMNS = frozenset(METRIC_COLUMNS)

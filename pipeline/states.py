@@ -59,6 +59,7 @@ class EndReason(TextChoices):
     CANCELLED_BY_USER = "cancelled_by_user", "Cancelled"
     BUDGET_EXCEEDED = "budget_exceeded", "Budget reached"
     DEADLINE_EXCEEDED = "deadline_exceeded", "Time limit reached"
+    STOPPED_BY_RULE = "stopped_by_rule", "Stopped by a rule"
     NO_CAPACITY = "no_capacity", "No capacity"
     PREEMPTED = "preempted", "Preempted"
     VANISHED = "vanished", "Machine vanished"
@@ -97,6 +98,12 @@ CONSEQUENCES: dict[EndReason, Consequence] = {
         False,
         "user",
         "Stopped at its time limit. Raise the maximum duration or train fewer steps.",
+    ),
+    EndReason.STOPPED_BY_RULE: Consequence(
+        JobStatus.CANCELLED,
+        False,
+        "user",
+        "Stopped by a rule of the job. Mend the cause or change the rule, then start again to go on.",
     ),
     EndReason.NO_CAPACITY: Consequence(
         JobStatus.FAILED,
@@ -147,7 +154,14 @@ CONSEQUENCES: dict[EndReason, Consequence] = {
 }
 
 # Stop reasons that make a job `cancelling`: a person or a limit of theirs decided, not a fault.
-STOPS_BY_DECISION = frozenset({EndReason.CANCELLED_BY_USER, EndReason.BUDGET_EXCEEDED, EndReason.DEADLINE_EXCEEDED})
+STOPS_BY_DECISION = frozenset(
+    {
+        EndReason.CANCELLED_BY_USER,
+        EndReason.BUDGET_EXCEEDED,
+        EndReason.DEADLINE_EXCEEDED,
+        EndReason.STOPPED_BY_RULE,
+    }
+)
 
 STAGES: dict[str, str] = {
     # before and around the program: set by the server

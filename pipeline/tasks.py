@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 from pipeline import balances, budgets, invoices
 from pipeline.models import ProcessBeat
-from pipeline.services import forgetting, observation, stopping, submission, sweeping
+from pipeline.services import forgetting, observation, pruning, ruling, stopping, submission, sweeping
 
 
 @shared_task
@@ -53,6 +53,16 @@ def enforce_budgets_due() -> int:
 
 
 @shared_task
+def judge_rules(job_id: str) -> int:
+    return ruling.judge_job(UUID(job_id))
+
+
+@shared_task
+def judge_rules_due() -> int:
+    return ruling.judge_due()
+
+
+@shared_task
 def check_invoices_due() -> int:
     return invoices.check_due()
 
@@ -65,6 +75,11 @@ def check_balances_due() -> int:
 @shared_task
 def forget_due() -> int:
     return forgetting.forget_due()
+
+
+@shared_task
+def prune_due() -> int:
+    return pruning.prune_due()
 
 
 @shared_task

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from pipeline.providers.registry import UnknownProvider, provider_class
 from pipeline.states import CONSEQUENCES, EndReason
+
+if TYPE_CHECKING:
+    from pipeline.models import Job
 
 
 def is_simulated(provider: str) -> bool:
@@ -23,6 +27,13 @@ def reason_text(reason: str, provider: str) -> str:
     if reason == EndReason.COMPLETED and is_simulated(provider):
         return "The simulation is over. Nothing was trained, so there is no adapter."
     return CONSEQUENCES[EndReason(reason)].text
+
+
+def ending_text(job: Job, reason: str = "") -> str:
+    """Why a job ended, or is about to for `reason`; with what the rule saw where one stopped it."""
+    reason = reason or job.reason
+    text = reason_text(reason, job.provider)
+    return f"{job.stop_detail} {text}" if reason == EndReason.STOPPED_BY_RULE and job.stop_detail else text
 
 
 def usd(amount: Decimal) -> str:

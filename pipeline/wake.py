@@ -21,5 +21,9 @@ def cancel(job_id: UUID, *, after: float | None = None) -> None:
     _on_commit("pipeline.tasks.cancel_job", job_id, after)
 
 
+def rules(job_id: UUID) -> None:
+    _on_commit("pipeline.tasks.judge_rules", job_id, None)
+
+
 def _on_commit(task: str, job_id: UUID, after: float | None) -> None:
     transaction.on_commit(lambda: nudge(task, str(job_id), countdown=after), robust=True)

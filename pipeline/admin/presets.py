@@ -1,14 +1,33 @@
 from __future__ import annotations
 
+from django import forms
 from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import JSONField, QuerySet
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
+from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action
-from unfold.widgets import UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from pipeline.models import Preset
+from pipeline.models import Preset, Rule
+
+
+class RuleForm(forms.ModelForm):
+    """Without their parameters, rules get the usual ones of their kind."""
+
+    class Meta:
+        model = Rule
+        fields = ("kind", "parameters", "action", "enabled")
+
+
+class RuleInline(TabularInline):
+    """Jobs made with the preset get a copy of each; those that exist keep theirs."""
+
+    model = Rule
+    form = RuleForm
+    extra = 0
+    verbose_name_plural = "Rules for jobs with this preset"
+    formfield_overrides = {JSONField: {"widget": UnfoldAdminTextInputWidget}}
 
 
 @admin.register(Preset)
@@ -21,6 +40,7 @@ class PresetAdmin(ModelAdmin):
     search_fields = ("name", "slug", "description")
     readonly_fields = ("is_default",)
     formfield_overrides = {JSONField: {"widget": UnfoldAdminTextareaWidget}}
+    inlines = (RuleInline,)
     actions = ("make_default",)
 
     @action(description="Make it the default", permissions=["change"])

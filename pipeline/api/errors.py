@@ -36,7 +36,9 @@ def problem(
     *,
     errors: list[dict[str, Any]] | None = None,
     headers: dict[str, str] | None = None,
+    **more: Any,
 ) -> Response:
+    """`more` are further members of the body, where a program can act on them."""
     body = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -44,7 +46,7 @@ def problem(
         "detail": detail,
         "code": code,
         "errors": errors or [],
-    }
+    } | more
     return Response(body, status=status, headers=headers, content_type=CONTENT_TYPE)
 
 

@@ -21,7 +21,7 @@ from django.db.models.functions import Now
 from celery_app import app
 from pipeline import budgets
 from pipeline.models import ProcessBeat
-from pipeline.services import observation, stopping, submission, sweeping
+from pipeline.services import observation, ruling, stopping, submission, sweeping
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,15 @@ SAY_AGAIN_SECONDS = 60.0
 # What has steps of its own below, and what only beat itself can do.
 PROMPT = frozenset(
     f"pipeline.tasks.{name}"
-    for name in ("submit_due", "poll_due", "cancel_due", "sweep_due", "enforce_budgets_due", "beat_tick")
+    for name in (
+        "submit_due",
+        "poll_due",
+        "cancel_due",
+        "sweep_due",
+        "enforce_budgets_due",
+        "judge_rules_due",
+        "beat_tick",
+    )
 )
 
 
@@ -89,6 +97,8 @@ def steps(grace: timedelta = GRACE, beat_silent: timedelta = BEAT_SILENT) -> lis
         Step("Look for forgotten machines", 5.0, lambda: sweeping.sweep_due(sweeping.EVERY + 5 * grace)),
         # One query, and harmless when beat does it too: money does not wait until beat is known to be silent.
         Step("Watch budgets", 15.0, budgets.enforce_due),
+        # As harmless: a rule fires once, whoever looks.
+        Step("Look at rules", 15.0, ruling.judge_due),
         *(
             Step(name, float(seconds), lambda task=task: _in_place_of_beat(task, beat_silent))  # type: ignore[misc]
             for name, (task, seconds) in settings.STOKER_SCHEDULES.items()

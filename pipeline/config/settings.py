@@ -247,6 +247,7 @@ STOKER_SCHEDULES: dict[str, tuple[str, int]] = {
 # Files that people bring and jobs leave
 
 STOKER_STORAGE = env.choice("STOKER_STORAGE", "local", ("local", "s3"))
+    "Look at rules": ("pipeline.tasks.judge_rules_due", 15),
 STOKER_BUCKETS = {
     "lora-datasets": env.text("S3_BUCKET_LORA_DATASETS", "lora-datasets"),
     "training-files": env.text("S3_BUCKET_TRAINING_FILES", "training-files"),
@@ -361,7 +362,14 @@ SPECTACULAR_SETTINGS = {
         "pipeline.api.schema.with_problems",
         "pipeline.api.schema.with_guide",
     ],
-    "ENUM_NAME_OVERRIDES": {"JobStatus": "pipeline.states.JobStatus", "DatasetStatus": "datasets.models.Status"},
+    "ENUM_NAME_OVERRIDES": {
+        "JobStatus": "pipeline.states.JobStatus",
+        "DatasetStatus": "datasets.models.Status",
+        "RuleKindName": "pipeline.rule_kinds.RuleKind",
+        "RuleAction": "pipeline.rule_kinds.RuleAction",
+        "RuleState": "pipeline.services.rulebook.RuleState",
+        "RuleParameterType": "pipeline.rule_kinds.Type",
+    },
 }
 UNFOLD = {
     "SITE_TITLE": "Stoker",

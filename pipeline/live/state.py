@@ -15,7 +15,7 @@ from pipeline.models import Job
 from pipeline.providers.registry import UnknownProvider, provider_class
 from pipeline.querysets import ATTEMPT_FIELDS
 from pipeline.states import ENDED_EARLY, STAGES, AttemptState, JobStatus
-from pipeline.texts import is_simulated, reason_text
+from pipeline.texts import ending_text, is_simulated
 
 _JOBS_WITH_ATTEMPT = f"""
     SELECT pipeline_job.*, {", ".join(f"latest.{name} AS attempt_{name}" for name in ATTEMPT_FIELDS)},
@@ -70,7 +70,7 @@ def job_state(job: Job, now: datetime | None = None) -> dict[str, Any]:
         "updated_at": _time(job.updated_at),
         "last_seen_at": _time(attempt["last_seen_at"]),
         "reason": job.reason,
-        "reason_text": reason_text(job.reason, job.provider),
+        "reason_text": ending_text(job),
         "stop_reason": job.stop_reason,
         "error_message": job.error_message,
         "error_stack": job.error_stack,

@@ -9,6 +9,7 @@ from pipeline.models.money import Budget, CostRecord
 from pipeline.models.operations import ProcessBeat
 from pipeline.models.presets import Preset
 from pipeline.models.requests import AnsweredRequest, Count
+from pipeline.models.rules import Rule
 from pipeline.models.telemetry import EventType, JobEvent, LogLine, MetricPoint, Sample
 
 __all__ = [
@@ -33,5 +34,6 @@ __all__ = [
     "Preset",
     "ProcessBeat",
     "ProviderCall",
+    "Rule",
     "Sample",
 ]

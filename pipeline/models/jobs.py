@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -68,6 +69,7 @@ class Job(models.Model):
     stage_detail = models.CharField(max_length=300, blank=True)
     desired = models.CharField(max_length=8, choices=Desired.choices, default=Desired.RUN)
     stop_reason = models.CharField(max_length=32, choices=EndReason.choices, blank=True)
+    stop_detail = models.CharField(max_length=300, blank=True, help_text="What the rule that stopped it saw.")
     stop_requested_at = models.DateTimeField(null=True, blank=True)
     save_requested_at = models.DateTimeField(
         null=True, blank=True, help_text="A checkpoint is wanted without a stop; null again when one was stored."
@@ -111,6 +113,9 @@ class Job(models.Model):
 
     class Meta:
         ordering = ["-created_at"]
+    # No column: what a job that is not saved yet will be given (`pipeline.services.rulebook`).
+    rules_to_give: Sequence[Mapping[str, Any]] = ()
+
         constraints = [
             models.CheckConstraint(condition=Q(status__in=JobStatus.values), name="job_status_known"),
             models.CheckConstraint(

@@ -15,6 +15,7 @@ class EventType(models.TextChoices):
     STOP = "stop", "Stop requested"
     WARNING = "warning", "Warning"
     BUDGET = "budget", "Budget"
+    RULE = "rule", "Rule"
 
 
 class JobEvent(models.Model):
@@ -77,7 +78,11 @@ class MetricPoint(models.Model):
 
     class Meta:
         ordering = ["job_id", "step"]
-        indexes = [models.Index(fields=["job", "seq"], name="metric_by_seq")]
+        indexes = [
+            models.Index(fields=["job", "seq"], name="metric_by_seq"),
+            # Few steps are evaluated; a rule compares all of them (`pipeline.services.rule_facts`).
+            models.Index(fields=["job", "step"], condition=Q(eval_loss__isnull=False), name="metric_evaluations"),
+        ]
 
     def __str__(self) -> str:
         return f"step {self.step}"

@@ -14,7 +14,7 @@ from pipeline.models.artifacts import ArtifactKind, ArtifactState
 from pipeline.models.jobs import Desired
 from pipeline.providers.registry import provider_class
 from pipeline.states import CONSEQUENCES, AttemptState, EndReason, JobStatus
-from pipeline.texts import reason_text
+from pipeline.texts import ending_text
 from pipeline.transitions import advance, record_event
 
 RETRY_SECONDS = (15, 30, 60, 120, 300, 600)
@@ -108,7 +108,7 @@ def end_job(
     advance(
         job.pk,
         status,
-        reason_text(reason, job.provider),
+        ending_text(job, reason),
         stage="ended",
         level={JobStatus.FAILED: "error", JobStatus.CANCELLED: "warning"}.get(status, "info"),
         attempt=number,

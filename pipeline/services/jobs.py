@@ -19,6 +19,7 @@ from pipeline.models import Artifact, EventType, Job, Preset
 from pipeline.models.jobs import Desired
 from pipeline.providers.base import AuthError, Offer, ProviderError
 from pipeline.providers.registry import UnknownProvider, provider_names
+from pipeline.services import rulebook
 from pipeline.services.errors import Conflict, FieldError, InvalidInput
 from pipeline.states import STOPS_BY_DECISION, EndReason, JobStatus
 from pipeline.transitions import advance, record_event
@@ -42,6 +43,7 @@ def save_job(job: Job, *, start: bool) -> Job:
     actor = job.owner.get_username()
     with transaction.atomic():
         job.save(force_insert=True)
+        rulebook.give(job, job.rules_to_give)
         record_event(job.pk, EventType.STATUS, "Saved.", data={"to": "pending"}, actor=actor)
         if start:
             start_job(job.pk, actor=actor)
@@ -68,8 +70,12 @@ def draft(
     priority: int = 0,
     max_attempts: int = 3,
     resume_from: Artifact | None = None,
+    rules: Sequence[Mapping[str, Any]] | None = None,
 ) -> Job:
-    """The job that would be made, checked and estimated, not saved. Raise InvalidInput with all that is wrong."""
+    """The job that would be made, checked and estimated, not saved. Raise InvalidInput with all that is wrong.
+
+    `rules` None stands for the defaults of the owner and the preset.
+    """
     errors: list[FieldError] = []
     if not name.strip():
         errors.append(FieldError("name", "Give the job a name, so that you find it again.", "required"))
@@ -94,6 +100,7 @@ def draft(
         errors.append(FieldError("priority", "The priority is a whole number from -100 to 100.", "invalid"))
     if not 1 <= max_attempts <= 20:
         errors.append(FieldError("retry_policy.max_attempts", "Allow between 1 and 20 attempts.", "invalid"))
+    errors += rulebook.check_all(rules or ())
     if errors or dataset is None or offer is None:
         raise InvalidInput(errors)
     job = Job(
@@ -118,6 +125,7 @@ def draft(
     )
     told = estimates.estimate(job)
     job.estimated_cost, job.estimate = told.total, told.as_json()
+    job.rules_to_give = rulebook.for_new_job(owner, preset) if rules is None else rules
     return job
 
 
@@ -198,6 +206,7 @@ def made_with(job: Job) -> dict[str, Any]:
         "max_duration": job.max_duration,
         "priority": job.priority,
         "max_attempts": job.max_attempts,
+        "rules": [rulebook.as_given(rule) for rule in job.rules.all()],
     }
 
 
@@ -219,8 +228,10 @@ def request_cancel(job_id: UUID, *, actor: str = "") -> bool:
     return request_stop(job_id, EndReason.CANCELLED_BY_USER, "Cancel requested.", actor=actor)
 
 
-def request_stop(job_id: UUID, reason: EndReason, message: str, *, actor: str = "") -> bool:
+def request_stop(job_id: UUID, reason: EndReason, message: str, *, actor: str = "", detail: str = "") -> bool:
     """Make a job want to stop, for `reason`, and wake the task that does it. False: it wanted that before.
+
+    `detail` is what its page says beside the reason.
 
     A decision of a person or of their limits makes the job `cancelling`; a fault (no contact, no start) leaves the
     status, because the job may be tried again. Only the first reason counts, except that a decision outranks a fault.
@@ -239,7 +250,9 @@ def request_stop(job_id: UUID, reason: EndReason, message: str, *, actor: str = 
         attempt = job.attempts.order_by("-n").first()
         if attempt is not None and attempt.is_open and attempt.outcome == "completed":
             raise Conflict("Training has just finished; the job is about to be completed.", code="already_finished")
-        fields: dict[str, Any] = {"desired": Desired.STOP, "stop_reason": reason, "stop_requested_at": Now()}
+        fields: dict[str, Any] = {
+            "desired": Desired.STOP, "stop_reason": reason, "stop_requested_at": Now(), "stop_detail": detail[:300]
+        }  # fmt: skip
         if by_decision:
             advance(
                 job_id, JobStatus.CANCELLING, message, stage="stopping", actor=actor, data={"stop": reason}, **fields

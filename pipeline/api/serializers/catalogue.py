@@ -7,6 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from pipeline.api.serializers.jobs import HyperparametersField
+from pipeline.api.serializers.rules import SaidRuleSerializer
 from pipeline.models import Preset
 from training import hyperparameters as table
 from training.hyperparameters import FieldType, Group
@@ -21,6 +22,8 @@ class PresetSerializer(serializers.Serializer):
     values = serializers.SerializerMethodField(
         help_text="All hyperparameters, as a job with this preset would have them."
     )
+
+    rules = SaidRuleSerializer(many=True, help_text="What jobs with this preset get beside your own default rules.")
 
     def get_values(self, preset: Preset) -> dict[str, Any]:
         return table.defaults() | preset.hyperparameters

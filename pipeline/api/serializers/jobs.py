@@ -11,11 +11,13 @@ from rest_framework import serializers
 
 from datasets.models import Dataset
 from pipeline.api.schema import HYPERPARAMETERS
+from pipeline.api.serializers.rules import RuleGivenSerializer
 from pipeline.api.serializers.strict import StrictSerializer, one_line
 from pipeline.api.serializers.telemetry import CostRecordSerializer, PointSerializer
 from pipeline.invoices import compared
 from pipeline.live.state import job_state
 from pipeline.models import Artifact, ArtifactKind, ArtifactState, Attempt, Job, Preset
+from pipeline.services.rulebook import MOST_RULES
 from pipeline.states import AttemptState, JobStatus
 from pipeline.texts import reason_text
 
@@ -89,6 +91,13 @@ class JobCreateSerializer(StrictSerializer):
     retry_policy = RetryPolicySerializer(default=dict)
     resume_from = serializers.UUIDField(
         allow_null=True, default=None, help_text="A stored checkpoint of a job of yours, with which this one begins."
+    )
+    rules = serializers.ListField(
+        child=RuleGivenSerializer(),
+        allow_null=True,
+        default=None,
+        max_length=MOST_RULES,
+        help_text="null: your default rules and those of the preset. An empty list: none.",
     )
     start = serializers.BooleanField(default=False, help_text="Queue the job at once instead of only saving it.")
 

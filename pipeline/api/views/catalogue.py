@@ -27,7 +27,7 @@ from training.hyperparameters import FIELDS
     list=extend_schema(summary="Named sets of hyperparameters"), retrieve=extend_schema(summary="One preset")
 )
 class PresetViewSet(ReadOnlyModelViewSet[Preset]):
-    queryset = Preset.objects.order_by("position", "name")
+    queryset = Preset.objects.order_by("position", "name").prefetch_related("rules")
     serializer_class = PresetSerializer
     lookup_field = "slug"
     pagination_class = None

@@ -19,6 +19,7 @@ PREPARE_SECONDS = 6.0  # until the first step
 EVAL_SECONDS = 1.5  # each evaluation, during which no step is done
 SAVE_SECONDS = 3.0
 UPLOAD_SECONDS = 2.0
+DIVERGES_WITHIN = 0.08  # share of the steps from the first rise of the loss until it is no number any more
 STOP_SECONDS = 3.0  # from a stop order until the checkpoint is saved
 DEFAULT_ROWS = 1_000  # when nobody knows the size of the dataset
 ROW_TOKENS = 256
@@ -53,6 +54,7 @@ class Plan:
     first_loss: float
     last_loss: float
     fault: Fault | None = None
+    diverges: float | None = None  # the share of the steps from which on the loss rises, until it is no number
 
     @property
     def total_epochs(self) -> float:
@@ -86,6 +88,7 @@ def plan(
     speed: float = 1.0,
     seed: int = 0,
     fault: Fault | None = None,
+    diverges: float | None = None,
 ) -> Plan:
     """Values that are missing or nonsense fall back to common ones: a simulation has no reason to refuse."""
 
@@ -125,6 +128,7 @@ def plan(
         first_loss=2.6 + 0.25 * _noise(seed, 0, 7),
         last_loss=0.8 + 0.08 * _noise(seed, 0, 8),
         fault=fault,
+        diverges=diverges,
     )
 
 
@@ -231,8 +235,13 @@ def point(plan: Plan, step: int) -> dict[str, float]:
 
 
 def smooth_loss(plan: Plan, step: int) -> float:
-    """Falls exponentially from the plan's first loss to its last one."""
-    return plan.last_loss + (plan.first_loss - plan.last_loss) * math.exp(-4.5 * step / plan.total_steps)
+    """Falls exponentially from the plan's first loss to its last one; NaN once a run has diverged."""
+    share = step / plan.total_steps
+    loss = plan.last_loss + (plan.first_loss - plan.last_loss) * math.exp(-4.5 * share)
+    if plan.diverges is None or share <= plan.diverges:
+        return loss
+    gone = (share - plan.diverges) / DIVERGES_WITHIN
+    return loss * math.exp(2.5 * gone) if gone < 1 else math.nan
 
 
 def learning_rate(plan: Plan, step: int) -> float:

@@ -18,6 +18,7 @@ class SimulatedGpu:
     note: str
     memory_gb: float = 24.0
     fault: Fault | None = None
+    diverges: float | None = None
     in_stock: bool = True
 
 
@@ -29,6 +30,10 @@ GPUS: tuple[SimulatedGpu, ...] = (
         "sim-fails", "Simulated GPU that fails at 60 %", 60, Decimal("0.80"),
         "Shows what a failed training looks like.",
         fault=Fault(0.6, FailureReason.TRAINING_ERROR, "Simulated failure: training stopped with an error at 60 %."),
+    ),
+    SimulatedGpu(
+        "sim-diverges", "Simulated GPU on which training diverges", 60, Decimal("0.80"),
+        "Its loss rises at 30 % and is soon no number: shows what rules do.", diverges=0.3,
     ),
     SimulatedGpu(
         "sim-out-of-memory", "Simulated GPU that runs out of memory", 60, Decimal("0.30"),

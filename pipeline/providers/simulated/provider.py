@@ -177,6 +177,7 @@ def _plan(document: Mapping[str, Any], gpu: SimulatedGpu) -> curve.Plan:
         speed=gpu.speed,
         seed=document["seed"],
         fault=gpu.fault,
+        diverges=gpu.diverges,
     )
 
 
