@@ -6,7 +6,7 @@ from django.urls import path, re_path
 from rest_framework.routers import SimpleRouter
 
 from pipeline.api.live_views import LiveView, MetricsView
-from pipeline.api.views import docs, money, telemetry
+from pipeline.api.views import docs, money, rules, telemetry
 from pipeline.api.views.access import MeView, TokenViewSet
 from pipeline.api.views.catalogue import BaseModelsView, HyperparametersView, PresetViewSet, ProvidersView
 from pipeline.api.views.credentials import CredentialViewSet
