@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator, Iterator, Sequence
+import json
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -42,6 +43,15 @@ def csv_row(cells: Sequence[Any]) -> str:
 
 def _cell(text: str) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def json_list(items: Iterable[Any]) -> Iterator[str]:
+    """A JSON array, an item a line. The items are serialized when their turn comes."""
+    separator = "[\n"
+    for item in items:
+        yield separator + json.dumps(item)
+        separator = ",\n"
+    yield "[]\n" if separator == "[\n" else "\n]\n"
 
 
 def file_stem(name: str) -> str:

@@ -6,13 +6,14 @@ from django.urls import path, re_path
 from rest_framework.routers import SimpleRouter
 
 from pipeline.api.live_views import LiveView, MetricsView
-from pipeline.api.views import docs, money, rules, telemetry
+from pipeline.api.views import docs, history, money, rules, telemetry
 from pipeline.api.views.access import MeView, TokenViewSet
 from pipeline.api.views.catalogue import BaseModelsView, HyperparametersView, PresetViewSet, ProvidersView
 from pipeline.api.views.credentials import CredentialViewSet
 from pipeline.api.views.datasets import RepeatableDatasets
 from pipeline.api.views.deployments import DeploymentViewSet
 from pipeline.api.views.jobs import JobViewSet
+from pipeline.api.views.logs import LogPlacesView, LogsView
 
 JOB = "jobs/<uuid:job_id>/"
 
@@ -33,7 +34,12 @@ urlpatterns = [
     path(f"{JOB}metrics.csv", telemetry.MetricsCsvView.as_view(), name="api-job-metrics-csv"),
     path(f"{JOB}metrics.json", telemetry.MetricsJsonView.as_view(), name="api-job-metrics-json"),
     path(f"{JOB}events/", telemetry.EventsView.as_view(), name="api-job-events"),
-    path(f"{JOB}logs/", telemetry.LogsView.as_view(), name="api-job-logs"),
+    path(f"{JOB}events.csv", telemetry.EventsCsvView.as_view(), name="api-job-events-csv"),
+    path(f"{JOB}events.json", telemetry.EventsJsonView.as_view(), name="api-job-events-json"),
+    path(f"{JOB}logs/", LogsView.as_view(), name="api-job-logs"),
+    path(f"{JOB}logs/places/", LogPlacesView.as_view(), name="api-job-log-places"),
+    path(f"{JOB}attempts/", history.AttemptsView.as_view(), name="api-job-attempts"),
+    path(f"{JOB}situation/", history.SituationView.as_view(), name="api-job-situation"),
     path(f"{JOB}samples/", telemetry.SamplesView.as_view(), name="api-job-samples"),
     path(f"{JOB}artifacts/", telemetry.ArtifactsView.as_view(), name="api-job-artifacts"),
     path(f"{JOB}costs/", telemetry.CostsView.as_view(), name="api-job-costs"),

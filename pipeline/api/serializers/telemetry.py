@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from pipeline.api.pagination import LARGEST, Window
+from pipeline.api.pagination import Window
 from pipeline.models import Artifact, ArtifactKind, ArtifactState, EventType, MetricPoint
 from pipeline.models.telemetry import METRIC_COLUMNS
 
@@ -70,46 +70,6 @@ class EventPageSerializer(serializers.Serializer):
     )
 
 
-class LogLineSerializer(serializers.Serializer):
-    attempt = serializers.IntegerField()
-    n = serializers.IntegerField()
-    at = serializers.DateTimeField()
-    stream = serializers.CharField()
-    text = serializers.CharField()
-
-
-class LogWindow(serializers.Serializer):
-    attempt = serializers.IntegerField(
-        min_value=1, max_value=32767, required=False, help_text="Only lines of this attempt."
-    )
-    after_n = serializers.IntegerField(
-        min_value=0,
-        max_value=LARGEST,
-        required=False,
-        help_text="The lines after this one of `after_attempt`; 0 begins at the first. Left out: the newest lines.",
-    )
-    after_attempt = serializers.IntegerField(
-        min_value=1, max_value=32767, required=False, help_text="Goes with `after_n`; left out: `attempt`, or else 1."
-    )
-    limit = serializers.IntegerField(min_value=1, max_value=1000, default=500)
-    q = serializers.CharField(
-        max_length=200, allow_blank=True, trim_whitespace=False, default="", help_text="Only lines that hold this text."
-    )
-    download = serializers.BooleanField(default=False, help_text="All lines as a text file.")
-
-
-class LogCursorSerializer(serializers.Serializer):
-    after_attempt = serializers.IntegerField()
-    after_n = serializers.IntegerField()
-
-
-class LogPageSerializer(serializers.Serializer):
-    results = LogLineSerializer(many=True)
-    next = LogCursorSerializer(
-        allow_null=True, help_text="Query parameters of the next request; null: nothing more now."
-    )
-
-
 class SampleSerializer(serializers.Serializer):
     """A held-out prompt, answered by the base model and by the adapter. null: not answered yet, or not to be judged."""
 
@@ -135,6 +95,10 @@ class ArtifactSerializer(serializers.Serializer):
     sha256 = serializers.CharField()
     created_at = serializers.DateTimeField()
     stored_at = serializers.DateTimeField(allow_null=True)
+    loss = serializers.FloatField(
+        allow_null=True, default=None, help_text="Training loss at `step`, or last before it."
+    )
+    eval_loss = serializers.FloatField(allow_null=True, default=None, help_text="Validation loss, likewise.")
     download_url = serializers.SerializerMethodField(help_text="null until the file is stored.")
 
     def get_download_url(self, artifact: Artifact) -> str | None:

@@ -1,4 +1,4 @@
-"""What one job left: events, log, samples, files, costs, and its metrics as files."""
+"""What one job left: events, samples, files, costs, and its metrics and events as files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import OuterRef, Subquery
 from django.http import HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.shortcuts import get_object_or_404
 from drf_spectacular.types import OpenApiTypes
@@ -29,13 +29,10 @@ from pipeline.api.serializers.telemetry import (
     EventPageSerializer,
     EventSerializer,
     EventWindow,
-    LogLineSerializer,
-    LogPageSerializer,
-    LogWindow,
     PointSerializer,
     SampleSerializer,
 )
-from pipeline.models import Artifact, ArtifactState, CostRecord, Job, LogLine, MetricPoint
+from pipeline.models import Artifact, ArtifactState, CostRecord, Job, MetricPoint
 from pipeline.models.telemetry import METRIC_COLUMNS
 from pipeline.services.errors import Conflict
 
@@ -69,39 +66,42 @@ class EventsView(APIView):
         )
 
 
-class LogsView(APIView):
+class EventsCsvView(APIView):
     content_negotiation_class = AnyAccept
 
     @extend_schema(
-        summary="The log of a job, in its order",
-        parameters=[LogWindow],
-        responses={
-            (200, "application/json"): LogPageSerializer,
-            (200, "text/plain"): OpenApiResponse(OpenApiTypes.STR, "With `download`."),
-        },
+        operation_id="jobs_events_csv",
+        summary="All events as a table",
+        responses={(200, "text/csv"): OpenApiResponse(OpenApiTypes.STR, "A row an event; `data` as JSON.")},
     )
-    def get(self, request: Request, job_id: UUID) -> Response | StreamingHttpResponse:
-        wanted = query(LogWindow, request)
+    def get(self, request: Request, job_id: UUID) -> StreamingHttpResponse:
         job = own_job(request, job_id)
-        lines = LogLine.objects.filter(job=job)
-        if "attempt" in wanted:
-            lines = lines.filter(attempt=wanted["attempt"])
-        if wanted["q"]:
-            lines = lines.filter(text__icontains=wanted["q"])
-        if "after_n" in wanted:
-            attempt = wanted.get("after_attempt", wanted.get("attempt", 1))
-            lines = lines.filter(Q(attempt=attempt, n__gt=wanted["after_n"]) | Q(attempt__gt=attempt))
-        if wanted["download"]:
-            return streams.download(
-                request, _log_text(lines), name=job.name, extension=".log", content_type="text/plain; charset=utf-8"
-            )
-        if "after_n" not in wanted:
-            newest = list(lines.order_by("-attempt", "-n")[: wanted["limit"]])
-            return Response({"results": LogLineSerializer(newest[::-1], many=True).data, "next": None})
-        rows = list(lines.order_by("attempt", "n")[: wanted["limit"] + 1])
-        more, rows = len(rows) > wanted["limit"], rows[: wanted["limit"]]
-        following = {"after_attempt": rows[-1].attempt, "after_n": rows[-1].n} if more else None
-        return Response({"results": LogLineSerializer(rows, many=True).data, "next": following})
+        return streams.download(
+            request,
+            _events_csv(job),
+            name=f"{job.name}-events",
+            extension=".csv",
+            content_type="text/csv; charset=utf-8",
+        )
+
+
+class EventsJsonView(APIView):
+    content_negotiation_class = AnyAccept
+
+    @extend_schema(
+        operation_id="jobs_events_json",
+        summary="All events as JSON",
+        responses={(200, "application/json"): EventSerializer(many=True)},
+    )
+    def get(self, request: Request, job_id: UUID) -> StreamingHttpResponse:
+        job = own_job(request, job_id)
+        return streams.download(
+            request,
+            streams.json_list(EventSerializer(event).data for event in streams.in_blocks(job.events.all(), "seq")),
+            name=f"{job.name}-events",
+            extension=".json",
+            content_type="application/json",
+        )
 
 
 class SamplesView(APIView):
@@ -116,8 +116,15 @@ class SamplesView(APIView):
 class ArtifactsView(APIView):
     @extend_schema(summary="Files a job left, newest first", responses=ArtifactSerializer(many=True))
     def get(self, request: Request, job_id: UUID) -> Response:
-        artifacts = own_job(request, job_id).artifacts.select_related("attempt").order_by("-created_at", "pk")
+        files = own_job(request, job_id).artifacts.select_related("attempt").order_by("-created_at", "pk")
+        artifacts = files.annotate(loss=_value_at("loss"), eval_loss=_value_at("eval_loss"))
         return Response(ArtifactSerializer(artifacts, many=True).data)
+
+
+def _value_at(metric: str) -> Subquery:
+    """The metric's last value up to the step of a file."""
+    points = MetricPoint.objects.filter(job=OuterRef("job"), step__lte=OuterRef("step"), **{f"{metric}__isnull": False})
+    return Subquery(points.order_by("-step").values(metric)[:1])
 
 
 class ArtifactDownloadView(APIView):
@@ -175,7 +182,11 @@ class MetricsJsonView(APIView):
     def get(self, request: Request, job_id: UUID) -> StreamingHttpResponse:
         job = own_job(request, job_id)
         return streams.download(
-            request, _json(job), name=f"{job.name}-metrics", extension=".json", content_type="application/json"
+            request,
+            streams.json_list(PointSerializer(point).data for point in _points(job)),
+            name=f"{job.name}-metrics",
+            extension=".json",
+            content_type="application/json",
         )
 
 
@@ -205,14 +216,18 @@ def _extra_names(job: Job) -> list[str]:
         return [name for (name,) in cursor.fetchall() if name not in METRIC_COLUMNS]
 
 
-def _json(job: Job) -> Iterator[str]:
-    separator = "[\n"
-    for point in _points(job):
-        yield separator + json.dumps(PointSerializer(point).data)
-        separator = ",\n"
-    yield "[]\n" if separator == "[\n" else "\n]\n"
-
-
-def _log_text(lines: Any) -> Iterator[str]:
-    for line in streams.in_blocks(lines, "attempt", "n"):
-        yield f"{line.at.isoformat(timespec='milliseconds')} a{line.attempt} {line.stream} {line.text}\n"
+def _events_csv(job: Job) -> Iterator[str]:
+    yield streams.csv_row(["seq", "at", "attempt", "kind", "level", "message", "actor", "data"])
+    for event in streams.in_blocks(job.events.all(), "seq"):
+        yield streams.csv_row(
+            [
+                event.seq,
+                event.created_at.isoformat(),
+                event.attempt,
+                event.kind,
+                event.level,
+                event.message,
+                event.actor,
+                json.dumps(event.data, ensure_ascii=False) if event.data else "",
+            ]
+        )
