@@ -14,12 +14,12 @@ from django.db.models import Count, Max
 from django.utils import timezone
 
 from pipeline.budgets import level_of
-from pipeline.costs import simulated_providers, unmetered
+from pipeline.costs import unmetered
 from pipeline.holds import month_around
 from pipeline.models import Attempt, Budget, CallOutcome, Credential, EventType, Job, ProviderCall
 from pipeline.services.facts import open_attempt
 from pipeline.states import CONSEQUENCES, AttemptState, EndReason, JobStatus
-from pipeline.texts import usd
+from pipeline.texts import is_simulated, usd
 
 # A stop that works is over by then, and no news.
 SOON = timedelta(seconds=15)
@@ -142,7 +142,7 @@ def _money(job: Job, attempt: Attempt | None, now: datetime) -> Iterator[Note]:
         what = "the budget" if job.budget_limit is not None else "what this job may cost"
         if level:
             yield _limit_note("budget", level, f"of {what}", cost, job.cost_limit, action="limits")
-    if job.provider not in simulated_providers():
+    if not is_simulated(job.provider):
         told = Budget.objects.filter(pk=job.owner_id, told_month=month_around(now)[0].date(), told__gte=80).first()
         if told is not None and told.monthly_limit is not None:
             yield Note(
