@@ -18,7 +18,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from pipeline import holds
-from pipeline.costs import LIVE_JOBS, projection
+from pipeline.costs import LIVE_JOBS, projection, simulated_providers
 from pipeline.models import Budget, EventType, Job
 from pipeline.services.errors import Conflict, FieldError, InvalidInput
 from pipeline.services.jobs import MAX_DURATION, request_checkpoint, request_stop
@@ -38,7 +38,8 @@ _WATCHED = f"""
 _PASSED = f"""{_WATCHED} AND cost_limit IS NOT NULL AND cost >= cost_limit * 0.8
     AND (cost >= cost_limit OR budget_told < CASE WHEN cost >= cost_limit * 0.9 THEN 90 ELSE 80 END)"""
 _OF_JOB = f"{_WATCHED} AND id = %(job)s"
-_OF_OWNER = f"{_WATCHED} AND owner_id = %(owner)s AND per_hour > 0 ORDER BY per_hour DESC, id"
+_OF_OWNER = f"""{_WATCHED} AND owner_id = %(owner)s AND per_hour > 0 AND NOT provider = ANY(%(simulated)s)
+    ORDER BY per_hour DESC, id"""
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _watch_months(now: datetime) -> int:
         budget = budgets[owner_id]
         known = budget.told if budget.told_month == start else 0
         if level == 100 or level > known:
-            jobs = _live(_OF_OWNER, now, owner=owner_id)
+            jobs = _live(_OF_OWNER, now, owner=owner_id, simulated=simulated_providers())
             done += bool(jobs) and _apart(owner_id, lambda jobs=jobs, month=month: _month_passed(jobs, month))
     return done
 
@@ -202,7 +203,8 @@ def _new_limit(job: Job, budget: Budget, budget_limit: Decimal | None, max_durat
     if budget_limit is not None and job.cost_limit is not None and budget_limit <= job.cost_limit:
         return budget_limit  # it holds less than before, which is welcome in any month
     month = holds.months({job.owner_id: budget.monthly_limit}, now, without=job.pk)[job.owner_id]
-    return holds.limit_for(live.per_hour, max_duration, budget_limit, None, month, cost=live.cost)
+    price = holds.charged(live.per_hour, job.provider)
+    return holds.limit_for(price, max_duration, budget_limit, None, month, cost=live.cost)
 
 
 def set_monthly_limit(owner: User, limit: Decimal | None, *, even_if_spent: bool = False) -> Budget:

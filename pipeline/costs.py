@@ -14,6 +14,7 @@ from django.db.models import DecimalField, F, OuterRef, Q, QuerySet, Subquery, S
 from django.db.models.functions import Coalesce
 
 from pipeline.models import Attempt, CostRecord, Job
+from pipeline.providers.registry import provider_class, provider_names
 from pipeline.transitions import allocate
 
 METER_EVERY = timedelta(seconds=60)
@@ -25,7 +26,7 @@ _MICRO = Decimal("0.000001")
 # since the meter was read. `most` is what it may cost in all; null where nothing limits that.
 LIVE_JOBS = f"""
     SELECT job.id, job.owner_id, job.status, job.budget_limit, job.cost_limit, job.budget_told, job.estimated_cost,
-        price.per_hour,
+        job.provider, price.per_hour,
         CASE WHEN job.status = 'running' THEN job.eta_seconds END AS eta_seconds,
         unmetered.amount AS unmetered, job.current_cost + unmetered.amount AS cost,
         CASE WHEN price.per_hour = 0 THEN 0
@@ -40,6 +41,11 @@ LIVE_JOBS = f"""
         ), 6) AS amount
     ) unmetered
     WHERE job.status IN ('queued', 'initializing', 'running', 'cancelling')"""  # noqa: S608 - constants
+
+
+def simulated_providers() -> list[str]:
+    """Where nothing real happens. What jobs cost there is invented: their own budgets count it, no month does."""
+    return [name for name in provider_names() if provider_class(name).simulated]
 
 
 def amount_for(duration: timedelta, price_per_hour: Decimal) -> Decimal:

@@ -15,7 +15,7 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
-from pipeline.costs import LIVE_JOBS, STARTING_SECONDS
+from pipeline.costs import LIVE_JOBS, STARTING_SECONDS, simulated_providers
 from pipeline.models import Budget, Job
 from pipeline.services.errors import Conflict
 from pipeline.texts import usd
@@ -32,13 +32,14 @@ _MONTHS = f"""
     LEFT JOIN LATERAL (
         SELECT SUM(amount) AS amount FROM pipeline_costrecord
         WHERE owner_id = person.id AND kind = 'metered' AND period_end >= %(start)s AND period_end < %(end)s
+            AND NOT provider = ANY(%(simulated)s)
     ) ledger ON TRUE
     LEFT JOIN LATERAL (
         SELECT SUM(unmetered) AS unmetered,
             SUM(GREATEST(most - cost, 0)) FILTER (WHERE id IS DISTINCT FROM %(without)s::uuid) AS held,
             SUM(GREATEST(LEAST(
                 COALESCE(per_hour * eta_seconds::numeric / 3600, estimated_cost - cost, 0), most - cost), 0)) AS to_come
-        FROM live WHERE owner_id = person.id
+        FROM live WHERE owner_id = person.id AND NOT provider = ANY(%(simulated)s)
     ) ahead ON TRUE"""  # noqa: S608 - constants
 
 
@@ -79,7 +80,13 @@ def months(
     now = now or timezone.now()
     start, end = month_around(now)
     with connection.cursor() as cursor:
-        cursor.execute(_MONTHS, {"now": now, "owners": list(limits), "start": start, "end": end, "without": without})
+        cursor.execute(
+            _MONTHS,
+            {
+                "now": now, "owners": list(limits), "start": start, "end": end, "without": without,
+                "simulated": simulated_providers(),
+            },
+        )  # fmt: skip
         rows = cursor.fetchall()
     return {
         owner: Month(start, limits[owner], spent, held.quantize(_MICRO), to_come.quantize(_MICRO))
@@ -105,7 +112,13 @@ def admit(job: Job, budget: Budget) -> Decimal | None:
     Raise Conflict when the month does not leave as much.
     """
     month = months({job.owner_id: budget.monthly_limit})[job.owner_id]
-    return limit_for(job.price_per_hour, job.max_duration, job.budget_limit, job.estimated_cost, month)
+    price = charged(job.price_per_hour, job.provider)
+    return limit_for(price, job.max_duration, job.budget_limit, job.estimated_cost, month)
+
+
+def charged(price_per_hour: Decimal, provider: str) -> Decimal:
+    """What of a price a month feels: all of it, and nothing where the machine is simulated."""
+    return Decimal(0) if provider in simulated_providers() else price_per_hour
 
 
 def limit_for(

@@ -13,6 +13,7 @@ from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce, TruncDate
 from django.utils import timezone
 
+from pipeline.costs import simulated_providers
 from pipeline.holds import month_around
 from pipeline.models import CostRecord
 
@@ -24,6 +25,7 @@ class By(StrEnum):
     PROVIDER = "provider"
     USER = "user"
     JOB = "job"
+    DAY_PROVIDER = "day_provider"  # the key is the day, the label the provider
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,10 @@ class Row:
 
     key: str
     label: str
-    amount: Decimal  # metered, US dollars
+    amount: Decimal  # metered, US dollars, without what is simulated
+    simulated: Decimal  # metered where nothing real happens
     invoiced: Decimal | None  # None while no provider has sent a bill
+    drift: Decimal | None  # invoiced minus metered, of the machines that have a bill
     seconds: Decimal
     jobs: int
 
@@ -63,6 +67,7 @@ _GROUPS: dict[By, tuple[str, ...]] = {
     By.PROVIDER: ("provider",),
     By.USER: ("owner__username",),
     By.JOB: ("job_id", "job__name"),
+    By.DAY_PROVIDER: ("day", "provider"),
 }
 
 
@@ -70,17 +75,20 @@ def spending(span: Span, by: By, owner_id: int | None = None, limit: int | None 
     """Rows of one person, or of everybody (None), in one query: days in their order, all else dearest first."""
     records = span.records() if owner_id is None else span.records().filter(owner_id=owner_id)
     metered = Q(kind=CostRecord.Kind.METERED)
+    simulated = Q(provider__in=simulated_providers())
     grouped = (
         records.annotate(day=TruncDate("period_end", tzinfo=UTC))
         .order_by()
         .values(*_GROUPS[by])
         .annotate(
-            metered=Coalesce(Sum("amount", filter=metered), NOTHING),
+            metered=Coalesce(Sum("amount", filter=metered & ~simulated), NOTHING),
+            simulated=Coalesce(Sum("amount", filter=metered & simulated), NOTHING),
+            billed=Sum("amount", filter=metered & Q(attempt__invoiced__isnull=False)),
             invoiced=Sum("amount", filter=~metered),
             machine_seconds=Coalesce(Sum("seconds", filter=metered), Decimal("0.000")),
             job_count=Count("job", distinct=True),
         )
-        .order_by(*(("day",) if by is By.DAY else ("-metered", *_GROUPS[by])))
+        .order_by(*(_GROUPS[by] if by in (By.DAY, By.DAY_PROVIDER) else ("-metered", "-simulated", *_GROUPS[by])))
     )
     return [_row(by, values) for values in grouped[:limit]]
 
@@ -89,12 +97,18 @@ def total(rows: Sequence[Row]) -> Decimal:
     return sum((row.amount for row in rows), NOTHING)
 
 
+def simulated_total(rows: Sequence[Row]) -> Decimal:
+    return sum((row.simulated for row in rows), NOTHING)
+
+
 def table(rows: Sequence[Row], by: By) -> Iterator[list[str]]:
     """As the lines of a CSV file; amounts are exact."""
-    yield [by.value, "label", "amount_usd", "invoiced_usd", "machine_seconds", "jobs"]
+    yield [by.value, "label", "amount_usd", "invoiced_usd", "machine_seconds", "jobs", "simulated_usd", "drift_usd"]
     for row in rows:
-        invoiced = "" if row.invoiced is None else str(row.invoiced)
-        yield [row.key, row.label, str(row.amount), invoiced, str(row.seconds), str(row.jobs)]
+        invoiced, drift = ("" if value is None else str(value) for value in (row.invoiced, row.drift))
+        yield [
+            row.key, row.label, str(row.amount), invoiced, str(row.seconds), str(row.jobs), str(row.simulated), drift,
+        ]  # fmt: skip
 
 
 def _row(by: By, values: dict[str, Any]) -> Row:
@@ -105,7 +119,9 @@ def _row(by: By, values: dict[str, Any]) -> Row:
         key,
         str(others[0] if others and others[0] is not None else key) or nobody,
         values["metered"],
+        values["simulated"],
         values["invoiced"],
+        None if values["invoiced"] is None or values["billed"] is None else values["invoiced"] - values["billed"],
         values["machine_seconds"],
         values["job_count"],
     )

@@ -78,10 +78,18 @@ def _day(text: str | None) -> Any:
 
 def _shown(by: By, rows: list[Row]) -> SafeString:
     cells = [
-        (row.label, money(row.amount), money(row.invoiced), f"{row.seconds / 3600:,.2f} h", f"{row.jobs:,}")
+        (
+            row.label,
+            money(row.amount),
+            money(row.invoiced),
+            money(row.simulated or None),
+            f"{row.seconds / 3600:,.2f} h",
+            f"{row.jobs:,}",
+        )
         for row in rows
     ]
-    return table((by.value, "metered", "invoiced", "machine time", "jobs"), cells, "Nothing was spent in these days.")
+    columns = (by.value, "metered", "invoiced", "simulated", "machine time", "jobs")
+    return table(columns, cells, "Nothing was spent in these days.")
 
 
 @admin.register(Budget)

@@ -6,7 +6,7 @@ from django.urls import path, re_path
 from rest_framework.routers import SimpleRouter
 
 from pipeline.api.live_views import LiveView, MetricsView
-from pipeline.api.views import docs, history, money, rules, telemetry
+from pipeline.api.views import docs, history, many, money, rules, telemetry
 from pipeline.api.views.access import MeView, TokenViewSet
 from pipeline.api.views.catalogue import BaseModelsView, HyperparametersView, PresetViewSet, ProvidersView
 from pipeline.api.views.credentials import CredentialViewSet
@@ -24,6 +24,9 @@ urlpatterns = [
     *router.urls,
     path("jobs/", JobViewSet.as_view({"get": "list", "post": "create"}), name="api-jobs"),
     path(JOB, JobViewSet.as_view({"get": "retrieve", "patch": "limits", "delete": "destroy"}), name="api-job"),
+    path("jobs.csv", many.JobsCsvView.as_view(), name="api-jobs-csv"),
+    path("jobs/cancel/", many.CancelManyView.as_view(), name="api-jobs-cancel"),
+    path("jobs/compare/", many.CompareView.as_view(), name="api-jobs-compare"),
     path(f"{JOB}start/", JobViewSet.as_view({"post": "start"}), name="api-job-start"),
     path(f"{JOB}cancel/", JobViewSet.as_view({"post": "cancel"}), name="api-job-cancel"),
     path(f"{JOB}retry/", JobViewSet.as_view({"post": "retry"}), name="api-job-retry"),

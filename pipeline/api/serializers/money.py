@@ -64,8 +64,10 @@ class SpendingRowSerializer(serializers.Serializer):
     key = serializers.CharField(help_text="A day, a provider, a user name or a job's id; blank: of deleted jobs.")
     # A field, not the property of this name.
     label = serializers.CharField()  # type: ignore[assignment]
-    amount = AmountField(help_text="Metered, US dollars.")
+    amount = AmountField(help_text="Metered, US dollars; without what is simulated.")
+    simulated = AmountField(help_text="Metered at simulated machines: nobody bills it, and no month counts it.")
     invoiced = AmountField(allow_null=True, help_text="On providers' bills; null: none has come.")
+    drift = AmountField(allow_null=True, help_text="Invoiced minus metered, of the machines that have a bill.")
     seconds = serializers.DecimalField(
         max_digits=20, decimal_places=3, coerce_to_string=True, help_text="Of machine time."
     )
@@ -77,7 +79,8 @@ class SpendingSerializer(serializers.Serializer):
     first = serializers.DateField()
     last = serializers.DateField()
     currency = serializers.CharField()
-    total = AmountField(help_text="Of the rows shown.")
+    total = AmountField(help_text="Of the rows shown, without what is simulated.")
+    simulated = AmountField(help_text="Of the rows shown.")
     more = serializers.BooleanField(help_text="There are further, cheaper rows; the CSV file has all.")
     rows = SpendingRowSerializer(many=True)
     month = MonthSerializer()

@@ -29,7 +29,7 @@ from pipeline.budgets import set_monthly_limit
 from pipeline.models import Job
 from pipeline.services.errors import Conflict
 from pipeline.services.jobs import draft
-from pipeline.spending import By, Span, spending, table, total
+from pipeline.spending import By, Span, simulated_total, spending, table, total
 
 MOST_ROWS = 1000
 _PARAMETERS = [
@@ -61,7 +61,8 @@ class SpendingView(APIView):
         shown = rows[:MOST_ROWS]
         body = {
             "by": by, "first": span.first, "last": span.last, "currency": "USD", "total": total(shown),
-            "more": len(rows) > MOST_ROWS, "rows": shown, "month": holds.month_of(person(request).pk),
+            "simulated": simulated_total(shown), "more": len(rows) > MOST_ROWS, "rows": shown,
+            "month": holds.month_of(person(request).pk),
         }  # fmt: skip
         return Response(SpendingSerializer(body).data)
 
@@ -135,7 +136,11 @@ def _estimate(job: Job) -> dict[str, Any]:
     told, problem, limit = job.estimate, "", None
     try:
         limit = holds.limit_for(
-            job.price_per_hour, job.max_duration, job.budget_limit, job.estimated_cost, holds.month_of(job.owner_id)
+            holds.charged(job.price_per_hour, job.provider),
+            job.max_duration,
+            job.budget_limit,
+            job.estimated_cost,
+            holds.month_of(job.owner_id),
         )
     except Conflict as conflict:
         problem = str(conflict)

@@ -43,8 +43,9 @@ def test_the_file_is_exact(operator: Any, spent: None) -> None:
     answer = operator.get(SPENDING, {"by": "user", "from": "2026-03-01", "to": "2026-03-31", "csv": "1"}, follow=True)
     rows = list(csv.reader(io.StringIO(answer.getvalue().decode())))
     assert rows[1:] == [
-        ["stranger", "stranger", "2.500000", "", "3600.000", "0"], ["owner", "owner", "1.250000", "", "3600.000", "0"],
-    ]  # fmt: skip
+        ["stranger", "stranger", "2.500000", "", "3600.000", "0", "0.000000", ""],
+        ["owner", "owner", "1.250000", "", "3600.000", "0", "0.000000", ""],
+    ]
 
 
 @pytest.mark.parametrize("asked", [{"by": "x"}, {"from": "2026-02-31"}, {"to": "0000-00-00"}, {"from": "\x00"}])

@@ -66,6 +66,9 @@ def notification(things: Things) -> dict[str, Any]:
 CASES = [
     Case("get", "api-jobs", Kind.LIST),
     Case("post", "api-jobs", Kind.LIST),
+    Case("get", "api-jobs-csv", Kind.LIST),
+    Case("post", "api-jobs-cancel", Kind.LIST),
+    Case("get", "api-jobs-compare", Kind.LIST),  # others' jobs: test_many.py
     Case("get", "api-job", Kind.OBJECT, running),
     Case("patch", "api-job", Kind.OBJECT, running),
     Case("delete", "api-job", Kind.OBJECT, saved),

@@ -27,7 +27,8 @@ FIELDS = (
 )  # fmt: skip
 
 PARAMETERS = (
-    "status", "provider", "dataset", "search", "ordering", "page", "page_size", "after", "limit", "kind", "attempt",
+    "status", "provider", "base_model", "dataset", "created_from", "created_to", "ids",
+    "search", "ordering", "page", "page_size", "after", "limit", "kind", "attempt",
     "after_n", "after_attempt", "q", "download", "points", "from", "to", "names",
 )  # fmt: skip
 
@@ -98,6 +99,22 @@ def test_any_body_of_an_order(owner, things, path, body):
 def test_any_query(owner, things, part, query):
     path = "/api/jobs/" if not part else f"/api/jobs/{things.running.pk}/{part}"
     is_an_answer(owner.api.get(path, query), 200, 400, 404)
+
+
+@calm
+@given(
+    query=st.dictionaries(st.sampled_from(["names", "points"]), st.text(max_size=12) | st.integers().map(str)),
+    ids=st.text(max_size=40) | st.just("own"),
+)
+def test_any_comparison(owner, things, query, ids):
+    ids = f"{things.running.pk},{things.saved.pk}" if ids == "own" else ids
+    is_an_answer(owner.api.get("/api/jobs/compare/", query | {"ids": ids}), 200, 400, 404)
+
+
+@calm
+@given(body=st.dictionaries(st.sampled_from(["ids", "x"]), anything, max_size=2))
+def test_any_order_for_many(owner, body):
+    is_an_answer(owner.api.post("/api/jobs/cancel/", body, format="json"), 200, 400)
 
 
 @calm

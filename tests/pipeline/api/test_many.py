@@ -149,7 +149,7 @@ class TestCompare:
 
     def test_eight_jobs_cost_as_many_queries_as_one(self, owner: Any, django_assert_num_queries: Any) -> None:
         jobs = [trained(owner.user, [2.0, 1.0]) for _ in range(8)]
-        with django_assert_num_queries(5):
+        with django_assert_num_queries(4):
             assert len(compare(owner, *jobs).json()["jobs"]) == 8
 
 

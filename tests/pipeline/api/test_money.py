@@ -75,9 +75,11 @@ class TestSpending:
         answer = owner.api.get(f"/api/spending.csv?by=job&{MARCH}")
         assert answer["Content-Disposition"] == 'attachment; filename="spending-2026-03-01-2026-03-31.csv"'
         rows = list(csv.reader(io.StringIO(answer.getvalue().decode())))
-        assert rows[0] == ["job", "label", "amount_usd", "invoiced_usd", "machine_seconds", "jobs"]
-        assert rows[1][1:] == ["Deleted jobs", "5.000000", "5.500000", "1.000", "0"]
-        assert rows[2] == [str(spent.pk), "'=cmd()", "0.300003", "", "2.000", "1"]
+        assert rows[0] == [
+            "job", "label", "amount_usd", "invoiced_usd", "machine_seconds", "jobs", "simulated_usd", "drift_usd",
+        ]  # fmt: skip
+        assert rows[1][1:] == ["Deleted jobs", "5.000000", "5.500000", "1.000", "0", "0.000000", ""]
+        assert rows[2] == [str(spent.pk), "'=cmd()", "0.300003", "", "2.000", "1", "0.000000", ""]
 
     def test_this_month_is_what_is_meant_where_no_day_is_named(self, owner: Any) -> None:
         spend(owner.user, "1", timezone.now())
@@ -189,3 +191,48 @@ class TestLimits:
         body = owner.api.get(f"/api/jobs/{job.pk}/").json()
         assert (body["estimated_cost"], body["projected_cost"], body["current_cost"]) == (1.5, 3, 1)
         assert body["cost"] == {"estimate": {}, "metered": 1, "invoiced": 1.2, "drift": 0.2, "settled": False}
+
+
+class TestSimulated:
+    """What is simulated costs nobody anything: it is told apart, and no month counts it."""
+
+    @pytest.fixture(autouse=True)
+    def installed(self, settings: Any) -> None:
+        simulated = "pipeline.providers.simulated.SimulatedProvider"
+        settings.STOKER_PROVIDERS = {**settings.STOKER_PROVIDERS, "simulated": simulated}
+
+    def test_it_is_no_part_of_a_sum_and_stands_beside_it(self, owner: Any, spent: Job) -> None:
+        spend(owner.user, "40", datetime(2026, 3, 2, 5, tzinfo=UTC), provider="simulated")
+        body = owner.api.get(f"/api/spending/?by=day_provider&{MARCH}").json()
+        assert (body["total"], body["simulated"]) == ("5.300003", "40.000000")
+        assert [(row["key"], row["label"], row["amount"], row["simulated"]) for row in body["rows"]] == [
+            ("2026-03-01", "scripted", "0.300003", "0.000000"), ("2026-03-02", "other", "5.000000", "0.000000"),
+            ("2026-03-02", "simulated", "0.000000", "40.000000"),
+        ]  # fmt: skip
+
+    def test_no_month_counts_it(self, owner: Any) -> None:
+        owner.api.put("/api/budget/", {"monthly_limit": "1"}, format="json")
+        spend(owner.user, "50", timezone.now(), provider="simulated")
+        _, attempt, _ = make_running_job(owner.user, provider="simulated", price_per_hour=D(9), cost_limit=D(5))
+        Attempt.objects.filter(pk=attempt.pk).update(price_per_hour=D(9))
+        month = owner.api.get("/api/budget/").json()["month"]
+        assert (month["spent"], month["held"], month["left"]) == ("0.000000", "0.000000", "1.000000")
+
+    def test_a_job_there_starts_in_a_month_that_is_used_up_and_keeps_its_own_budget(self, owner: Any) -> None:
+        owner.api.put("/api/budget/", {"monthly_limit": "0"}, format="json")
+        job = make_job(owner.user, provider="simulated", start=True, budget_limit=D("2.50"))
+        assert (job.status, job.cost_limit) == ("queued", D("2.50"))
+
+
+def test_drift_is_of_billed_machines_only(owner: Any) -> None:
+    job, attempt, _ = make_running_job(owner.user)
+    day = datetime(2026, 3, 5, tzinfo=UTC)
+    spend(owner.user, "2", day, job)
+    Attempt.objects.filter(pk=attempt.pk).update(invoiced=D("1.5"))
+    for kind, amount in (("metered", "1"), ("invoiced", "1.5")):
+        CostRecord.objects.create(
+            owner=owner.user, provider="scripted", job=job, attempt=attempt, kind=kind, period_start=day,
+            period_end=day, seconds=1, price_per_hour=1, amount=D(amount),
+        )  # fmt: skip
+    (row,) = owner.api.get(f"/api/spending/?by=job&{MARCH}").json()["rows"]
+    assert (row["amount"], row["invoiced"], row["drift"]) == ("3.000000", "1.500000", "0.500000")
