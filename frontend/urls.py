@@ -3,7 +3,7 @@ from __future__ import annotations
 from django.urls import path
 from django.views.generic import RedirectView
 
-from frontend.views import accounts, datasets, favicon, jobs, preferences
+from frontend.views import accounts, compare, datasets, favicon, jobs, preferences, spending
 
 app_name = "frontend"
 
@@ -14,10 +14,12 @@ urlpatterns = [
     path("sign-out/", accounts.SignOut.as_view(), name="sign_out"),
     path("jobs/", jobs.job_list, name="jobs"),
     path("jobs/new/", jobs.new_job, name="new_job"),
+    path("jobs/compare/", compare.compare, name="compare"),
     path("jobs/<uuid:job_id>/", jobs.job_page, name="job"),
     path("datasets/", datasets.dataset_list, name="datasets"),
     path("datasets/new/", datasets.upload, name="upload"),
     path("datasets/<uuid:dataset_id>/", datasets.dataset_page, name="dataset"),
+    path("spending/", spending.spending_page, name="spending"),
     path("settings/", preferences.settings_page, name="settings"),
     path("favicon.svg", favicon.favicon, name="favicon"),
 ]

@@ -75,6 +75,36 @@ def lookup(mapping: dict[str, Any], key: str) -> Any:
     return mapping.get(key)
 
 
+@register.filter
+def stage_beside(job: dict[str, Any]) -> str:
+    """What is being done, and at which attempt, where the status alone does not say it. As in status.js."""
+    if job["status"] not in ("queued", "initializing", "running", "cancelling"):
+        return ""
+    stage = "" if job["status"] == "running" and job["current_stage"] == "training" else job["stage_label"]
+    again = f"attempt {job['attempt']} of {job['max_attempts']}" if (job["attempt"] or 1) > 1 else ""
+    words = ", ".join(part for part in (stage, again) if part)
+    return words[:1].upper() + words[1:]
+
+
+@register.filter
+def cost_beside(job: dict[str, Any]) -> str:
+    """Of what a job's cost is a part: its limit, or what it will come to. As `costBeside` in costs.js."""
+    if job["final_cost"] is not None:
+        return ""
+    if job["cost_limit"] or job["budget_limit"]:
+        return f"limit {show.money(job['cost_limit'] or job['budget_limit'])}"
+    whole = job["projected_cost"] or job["estimated_cost"]
+    return f"of about {show.money(whole)}" if whole else ""
+
+
+@register.filter
+def ended_why(job: dict[str, Any]) -> str:
+    """How a job ended, and why when that was not as wished."""
+    if not job["reason"]:
+        return job["status_label"] if job["status"] == "pending" else f"{job['status_label']}, {job['progress']:.0f} %"
+    return job["status_label"] if job["status"] == "completed" else f"{job['status_label']}: {job['reason_text']}"
+
+
 for name in ("money", "duration", "size", "count", "decimals", "epoch", "whole_percent"):
     register.filter(name, getattr(show, name))
 

@@ -11,8 +11,8 @@ from django.shortcuts import get_object_or_404, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from frontend import catalogue
-from frontend.views.search import search_text
+from frontend import catalogue, job_filters
+from frontend.job_filters import Filters
 from pipeline.invoices import compared
 from pipeline.live.state import job_state
 from pipeline.models import Job
@@ -46,22 +46,25 @@ def job_list(request: HttpRequest) -> HttpResponse:
     status = request.GET.get("status", "")
     chosen = next((filter_ for filter_ in FILTERS if filter_[0] == status), FILTERS[0])
     sort = request.GET.get("sort", "")
-    text = search_text(request)
+    sort = sort if sort in SORTS else "-created_at"
+    filters = Filters.of(request)
     mine = Job.objects.for_user(request.user)
-    found = mine.search(text)
-    jobs = found.filter(status__in=chosen[2]).with_attempt().order_by(sort if sort in SORTS else "-created_at", "pk")
+    found = filters.apply(mine)
+    jobs = found.filter(status__in=chosen[2]).with_attempt().order_by(sort, "pk")
     page = Paginator(jobs, PAGE_SIZE).get_page(request.GET.get("page"))
     context = {
         "chips": _chips(found, chosen[0]),
         "status": chosen[0],
         "status_word": chosen[1].lower(),
-        "q": text,
+        "filters": filters,
+        "choices": job_filters.choices(request.user),
         "sort": sort,
         "sorts": SORTS.items(),
         "page": page,
         "jobs": [job_state(job) for job in page],
         "has_any": bool(page.paginator.count) or mine.exists(),
     }
+        "csv_query": filters.api_query(chosen[2] if chosen[0] else (), sort),
     if not context["has_any"]:
         context["has_dataset"] = catalogue.has_ready_dataset(request.user)
     name = "job_list_fragment" if request.headers.get("X-Fragment") else "jobs"

@@ -284,6 +284,8 @@ def test_no_page_has_anything_inline_or_an_id_twice(owner: Person) -> None:
         "/datasets/new/",
         f"/datasets/{job.dataset_id}/",
         "/settings/",
+        "/spending/",
+        f"/jobs/compare/?ids={job.pk}",
         "/nope/",
     ]
     for path in paths:

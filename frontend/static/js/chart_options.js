@@ -5,7 +5,19 @@ import { lowerBoundX } from "./series.js";
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const FONT = { family: '"Inter Variable", system-ui, sans-serif', size: 11.5 };
 
+/** What stands on the x axis of a job's own charts; a board may have another `axis`. */
+const STEPS = {
+  over: "steps",
+  whole: true, // there is nothing between two steps
+  title: (x) => `Step ${count(x)}`,
+  point: (x) => `step ${count(x)}`,
+  tick: (x) => (Number.isInteger(x) ? count(x) : ""),
+};
+
+export const axisOf = (board) => board.axis ?? STEPS;
+
 function scales(chart) {
+  const axis = axisOf(chart.board);
   const ticks = { color: css("--text-2"), font: FONT, maxRotation: 0, padding: 6 };
   const grid = { color: css("--chart-grid"), drawTicks: false };
   return {
@@ -13,7 +25,7 @@ function scales(chart) {
       type: "linear",
       border: { display: false },
       grid: { display: false },
-      ticks: { ...ticks, maxTicksLimit: chart.spec.main ? 10 : 5, precision: 0, callback: (value) => (Number.isInteger(value) ? count(value) : "") },
+      ticks: { ...ticks, maxTicksLimit: chart.spec.main ? 10 : 5, ...(axis.whole ? { precision: 0 } : {}), callback: axis.tick },
     },
     y: {
       type: "linear",
@@ -67,11 +79,11 @@ function tooltip(chart) {
     titleFont: { ...FONT, weight: 500 },
     bodyFont: { ...FONT, size: 12.5 },
     callbacks: {
-      title: (items) => (items.length ? `Step ${count(items[0].parsed.x)}` : ""),
+      title: (items) => (items.length ? axisOf(chart.board).title(items[0].parsed.x) : ""),
       // Where lines have different steps, each says its own.
       label: (item) => {
         const first = item.chart.tooltip?.dataPoints?.[0]?.parsed.x ?? item.parsed.x;
-        return ` ${item.dataset.label}  ${chart.spec.format(item.parsed.y)}${item.parsed.x === first ? "" : `  (step ${count(item.parsed.x)})`}`;
+        return ` ${item.dataset.label}  ${chart.spec.format(item.parsed.y)}${item.parsed.x === first ? "" : `  (${axisOf(chart.board).point(item.parsed.x)})`}`;
       },
       labelPointStyle: () => ({ pointStyle: "circle", rotation: 0 }),
       labelColor: (item) => ({ borderColor: item.dataset.borderColor, backgroundColor: item.dataset.borderColor }),

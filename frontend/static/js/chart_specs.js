@@ -27,6 +27,15 @@ const title = (name) => name.replaceAll("_", " ").replace(/^./, (letter) => lett
 
 export const GPU_METRICS = KNOWN.filter((spec) => spec.gpu).flatMap((spec) => spec.lines.map((one) => one.name));
 
+/** How any one metric is called and written, wherever it has a chart of its own. */
+export function describeMetric(name) {
+  const known = KNOWN.find((spec) => spec.lines.some((one) => one.name === name));
+  if (!known) return { title: title(name), format: (value) => compact(value) };
+  const { format, tick, least, most, ceiling } = known;
+  const of = known.lines.find((one) => one.name === name);
+  return { title: known.lines.length > 1 ? `${of.label} ${known.title.toLowerCase().replace("gpu", "GPU")}` : known.title, format, tick, least, most, ceiling };
+}
+
 /** A metric that is also measured on the validation rows has both lines on one chart. */
 function otherLines(name) {
   return [line(name, "Training", 5, "fifth"), line(`eval_${name}`, "Validation", 2, "eval")];

@@ -1,5 +1,5 @@
 // All charts of a page: they share the stretch of steps shown, scale and smoothing, and are drawn without ever holding up the page.
-import { lineOptions } from "./chart_options.js";
+import { axisOf, lineOptions } from "./chart_options.js";
 import { MetricChart, css } from "./metric_chart.js";
 import { Metrics } from "./series.js";
 
@@ -105,7 +105,7 @@ export class ChartBoard {
     const [from, to] = this.range();
     const width = to - from;
     const [low, high] = this.bounds();
-    if (how === "in" && width > 8) return this.setView({ from: from + width / 4, to: to - width / 4 });
+    if (how === "in" && width > (axisOf(this).whole ? 8 : (high - low) / 100)) return this.setView({ from: from + width / 4, to: to - width / 4 });
     if (how === "out") return this.setView({ from: from - width / 2, to: to + width / 2 });
     if (how === "left" || how === "right") {
       const by = how === "left" ? -Math.min(width / 2, from - low) : Math.min(width / 2, high - to);

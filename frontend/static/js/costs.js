@@ -19,3 +19,12 @@ export function costFacts(job, cost = Number(job.current_cost ?? 0)) {
   if (!facts.length && known(job.price_per_hour)) facts.push(`${money(job.price_per_hour)} per hour`);
   return facts;
 }
+
+/** Of what a job's cost is a part: its limit, or what it will come to. Empty when it is final. */
+export function costBeside(job) {
+  if (known(job.final_cost)) return "";
+  const limit = job.cost_limit || job.budget_limit;
+  if (limit) return `limit ${money(limit)}`;
+  const whole = job.projected_cost || job.estimated_cost;
+  return whole ? `of about ${money(whole)}` : "";
+}

@@ -1,8 +1,10 @@
 // The list of jobs: rows that follow their jobs, filters without a reload, cancelling from a row.
 import { call, fragment, rows } from "./api.js";
+import { costBeside } from "./costs.js";
 import { $, $$, setText, settle, show } from "./dom.js";
 import { count, decimals, duration, money } from "./format.js";
 import { cancelJob } from "./job_actions.js";
+import { JobsBulk } from "./jobs_bulk.js";
 import { TopicFeed } from "./live.js";
 import { connection, showLinkState } from "./page_live.js";
 import { drawSpark } from "./spark.js";
@@ -14,12 +16,14 @@ const tools = $("#list-tools");
 const sparks = new Map(); // job id -> the losses of its small line
 const SPARK_POINTS = 40;
 let loading = null;
+let bulk = null;
 
 // ---- one row
 
 function drawRow(row, job) {
   const part = (name) => $(`[data-f="${name}"]`, row);
   row.dataset.status = job.status;
+  row.dataset.stage = job.current_stage;
   drawBadge(part("status"), job);
   setText(part("stage"), stageBeside(job));
   part("progress").value = job.progress ?? 0;
@@ -32,7 +36,7 @@ function drawRow(row, job) {
     addToSpark(row, job.id, Number(loss));
   }
   setText(part("cost"), money(job.final_cost ?? job.current_cost));
-  setText(part("of"), job.final_cost === null && (job.projected_cost ?? job.estimated_cost) ? `of ${money(job.projected_cost ?? job.estimated_cost)}` : "");
+  setText(part("of"), costBeside(job));
   setText(part("eta"), job.eta_seconds !== null && job.eta_seconds !== undefined ? `${duration(job.eta_seconds)} left` : "");
   show($("[data-cancel]", row), job.can_cancel);
 }
@@ -45,24 +49,32 @@ function addToSpark(row, id, loss) {
   drawSpark($('[data-f="spark"]', row), values);
 }
 
+/** The small lines of all rows that show one, with one request. */
 async function loadSparks() {
-  for (const row of $$(".job-row", list)) {
-    const id = row.dataset.job;
-    const place = $('[data-f="spark"]', row);
-    if (sparks.has(id)) drawSpark(place, sparks.get(id));
-    else if (row.dataset.started && place.getClientRects().length) {
-      try {
-        const answer = await call(`/api/jobs/${id}/metrics/?points=${SPARK_POINTS}&names=loss`);
-        sparks.set(id, answer.series?.loss?.value ?? []);
-        drawSpark(place, sparks.get(id));
-      } catch {
-        return; // The line is an extra; the row says everything without it.
-      }
-    }
+  const shown = $$(".job-row", list).filter((row) => row.dataset.started && $('[data-f="spark"]', row).getClientRects().length);
+  const draw = (row) => drawSpark($('[data-f="spark"]', row), sparks.get(row.dataset.job));
+  shown.filter((row) => sparks.has(row.dataset.job)).forEach(draw);
+  const missing = shown.filter((row) => !sparks.has(row.dataset.job));
+  if (!missing.length) return;
+  try {
+    const answer = await call(`/api/jobs/compare/?ids=${missing.map((row) => row.dataset.job).join(",")}&names=loss&points=${SPARK_POINTS}`);
+    for (const job of answer.jobs) sparks.set(job.id, job.series.loss?.value ?? []);
+    missing.filter((row) => sparks.has(row.dataset.job)).forEach(draw);
+  } catch {
+    // The line is an extra; the row says everything without it.
   }
 }
 
 // ---- the list
+
+/** Where the focus is in the list, so that it can be put there again; null elsewhere. */
+function focusIn(element) {
+  if (!element || !list.contains(element)) return null;
+  const row = element.closest(".job-row");
+  const of = row ? `[data-job="${CSS.escape(row.dataset.job)}"] ` : "";
+  if (element.matches("a[href]")) return `${of}a[href="${CSS.escape(element.getAttribute("href"))}"]`;
+  return element.id ? `#${element.id}` : ["[data-pick]", "[data-cancel]"].filter((one) => element.matches(one)).map((one) => of + one)[0];
+}
 
 async function reload(url = location.href, { push = false } = {}) {
   loading?.abort();
@@ -70,9 +82,10 @@ async function reload(url = location.href, { push = false } = {}) {
   const signal = loading.signal;
   try {
     const html = await fragment(url, signal);
-    const focused = document.activeElement?.closest("#job-list a")?.getAttribute("href");
+    const focused = focusIn(document.activeElement);
     list.innerHTML = html;
-    if (focused) $$("a", list).find((link) => link.getAttribute("href") === focused)?.focus();
+    if (focused) $(focused, list)?.focus();
+    bulk?.draw();
     if (push) history.pushState(null, "", url);
     document.dispatchEvent(new CustomEvent("stoker:fragment"));
     loadSparks();
@@ -84,25 +97,27 @@ async function reload(url = location.href, { push = false } = {}) {
 const refresh = settle(() => reload(), 600);
 
 function take({ jobs }) {
-  let counts = false;
+  let [counts, changed] = [false, false];
   for (const job of jobs ?? []) {
     const row = $(`[data-job="${CSS.escape(job.id)}"]`, list);
     if (!row) counts = true;
     else {
       counts ||= row.dataset.status !== job.status;
       drawRow(row, job);
+      changed = true;
     }
   }
   // A job that is new here, or has changed its status, changes the chips and perhaps what belongs on this page.
   if (counts) refresh();
+  if (changed) bulk?.draw();
 }
 
 const anyActive = () => $$(".job-row", list).some((row) => isActive({ status: row.dataset.status }));
 
 async function poll() {
-  const shown = $$(".job-row", list).filter((row) => !hasEnded({ status: row.dataset.status })).length;
-  const answer = await call(`/api/jobs/?ordering=-created_at&page_size=${Math.max(20, shown)}`);
-  take({ jobs: rows(answer).filter((job) => $(`[data-job="${CSS.escape(job.id)}"]`, list)) });
+  const shown = $$(".job-row", list).filter((row) => !hasEnded({ status: row.dataset.status })).map((row) => row.dataset.job);
+  if (!shown.length) return;
+  take({ jobs: rows(await call(`/api/jobs/?ids=${shown.join(",")}&page_size=${shown.length}`)) });
 }
 
 list.addEventListener("click", async (event) => {
@@ -110,7 +125,7 @@ list.addEventListener("click", async (event) => {
   if (link && !event.metaKey && !event.ctrlKey && !event.shiftKey) {
     event.preventDefault();
     const url = new URL(link.href);
-    if (tools) tools.elements.q.value = url.searchParams.get("q") ?? "";
+    toTools(url);
     reload(url.href, { push: true });
     return;
   }
@@ -121,17 +136,36 @@ list.addEventListener("click", async (event) => {
   if (answer?.status) drawRow(row, { ...answer, id: row.dataset.job });
 });
 
+const FIELDS = ["q", "sort", "provider", "model", "dataset", "from", "to"];
+const FOLDED = FIELDS.slice(2);
+const NEWEST = "-created_at";
+
 function fromTools() {
   const url = new URL(location.href);
-  for (const name of ["q", "sort"]) {
+  for (const name of FIELDS) {
     const value = tools.elements[name].value.trim();
-    if (value) url.searchParams.set(name, value);
+    if (value && !(name === "sort" && value === NEWEST)) url.searchParams.set(name, value);
     else url.searchParams.delete(name);
   }
   url.searchParams.delete("page");
+  countFilters();
   if (url.href === location.href) return;
   history.replaceState(null, "", url);
   reload(url.href);
+}
+
+/** The fields say what the address says: after going back, or a link of the list. */
+function toTools(url) {
+  if (!tools) return;
+  for (const name of FIELDS) tools.elements[name].value = url.searchParams.get(name) ?? (name === "sort" ? NEWEST : "");
+  countFilters();
+}
+
+function countFilters() {
+  const n = FOLDED.filter((name) => tools.elements[name].value).length;
+  setText($("#filter-count"), String(n));
+  show($("#filter-count"), n);
+  show($("#filters-clear"), n);
 }
 
 if (tools) {
@@ -140,10 +174,20 @@ if (tools) {
     event.preventDefault();
     fromTools();
   });
+  $("#filters-clear").addEventListener("click", () => {
+    for (const name of FOLDED) tools.elements[name].value = "";
+    fromTools();
+    $("#f-provider").focus();
+  });
+  countFilters();
 }
-addEventListener("popstate", () => reload());
+addEventListener("popstate", () => {
+  toTools(new URL(location.href));
+  reload();
+});
 addEventListener("pageshow", (event) => event.persisted && reload());
 
+if ($("#bulk")) bulk = new JobsBulk(list, $("#bulk"), () => reload());
 connection().add(new TopicFeed({ topic: "jobs", take, poll, wanted: anyActive }));
 showLinkState();
 loadSparks();

@@ -1,6 +1,6 @@
 // One line chart: the figure, its legend with the newest values, and the points it is given from series.js.
 import { h, setText } from "./dom.js";
-import { lineOptions } from "./chart_options.js";
+import { axisOf, lineOptions } from "./chart_options.js";
 import { smooth } from "./series.js";
 
 const SMOOTHING = 0.9;
@@ -14,7 +14,7 @@ export class MetricChart {
     this.board = board;
     this.spec = spec;
     this.now = h("div", { class: "chart-legend" });
-    this.canvas = h("canvas", { role: "img", "aria-label": `${spec.title}, a line chart over steps` });
+    this.canvas = h("canvas", { role: "img", "aria-label": `${spec.title}, a line chart over ${axisOf(board).over}` });
     this.figure = h(
       "figure",
       { class: `chart ${spec.size ?? ""}` },
@@ -65,6 +65,7 @@ export class MetricChart {
       backgroundColor: line.area ? (context) => this.gradient(context, colour) : colour,
       fill: line.area && !softened ? "start" : false,
       borderWidth: softened ? 1 : 1.75,
+      borderDash: line.dash ?? [],
       pointRadius: points.length < FEW && !softened ? 2.5 : 0,
       pointBackgroundColor: colour,
       pointBorderWidth: 0,
@@ -117,7 +118,7 @@ export class MetricChart {
     // A logarithmic scale has no zero.
     chart.options.scales.y.min = board.log ? undefined : this.spec.least;
     const bounds = board.bounds();
-    chart.options.plugins.zoom.limits.x = { min: bounds[0], max: bounds[1], minRange: Math.min(4, Math.max(1, bounds[1] - bounds[0])) };
+    chart.options.plugins.zoom.limits.x = { min: bounds[0], max: bounds[1], minRange: axisOf(board).whole ? Math.min(4, Math.max(1, bounds[1] - bounds[0])) : (bounds[1] - bounds[0]) / 200 };
     chart.options.plugins.annotation.annotations = board.marks(this.spec);
     chart.update("none");
   }

@@ -23,7 +23,11 @@ export function drawBadge(badge, job) {
   badge.replaceChildren(icon(ICONS[job.status] ?? "help"), h("span", {}, job.status_label));
 }
 
-/** What is being done, where the status alone does not say it. */
+/** What is being done, and at which attempt, where the status alone does not say it. */
 export function stageBeside(job) {
-  return isActive(job) && !(job.status === "running" && job.current_stage === "training") ? job.stage_label : "";
+  if (!isActive(job)) return "";
+  const stage = job.status === "running" && job.current_stage === "training" ? "" : job.stage_label;
+  const again = (job.attempt ?? 1) > 1 ? `attempt ${job.attempt} of ${job.max_attempts}` : "";
+  const words = [stage, again].filter(Boolean).join(", ");
+  return words.charAt(0).toUpperCase() + words.slice(1);
 }
