@@ -26,6 +26,7 @@ class Faults:
 
     down: bool = False  # connections are cut without an answer
     unavailable: bool = False  # 503 with Retry-After
+    flooded: int = 0  # so many requests are answered with 429 and Retry-After
     over: int = 0  # answer this status (401, 404, 410) to everything but the spec
     cut_after_storing: int = 0  # so many `events` answers are lost after the events were stored
     wrong_file: bool = False  # dataset downloads carry other bytes than announced
@@ -150,6 +151,9 @@ class WireHandler(BaseHTTPRequestHandler):
                 return self._cut()
             if wire.faults.unavailable:
                 return self._answer(503, {"title": "Restarting"}, {"Retry-After": "0.2"})
+            if wire.faults.flooded:
+                wire.faults.flooded -= 1
+                return self._answer(429, {"title": "Too many", "code": "too_many"}, {"Retry-After": "0.2"})
             if path.startswith("/files/"):
                 content = wire.files.get(path.removeprefix("/files/"))
                 if content is None:

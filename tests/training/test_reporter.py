@@ -77,6 +77,20 @@ def test_nothing_is_lost_or_doubled_while_the_server_is_away(wire: WireServer, m
     assert reporter.finish(Finish(Outcome.STOPPED, reporter.last_n), 10).kind is Kind.OK
 
 
+def test_a_program_that_is_told_to_slow_down_keeps_what_it_has_and_goes_on(
+    wire: WireServer, make: Make, stop: StopSignal
+) -> None:
+    reporter = make()
+    wire.faults.flooded = 3
+    for step in range(1, 1301):
+        reporter.metric(step, {"loss": 1.0})
+    assert reporter.close(20)
+    assert wire.faults.flooded == 0
+    assert numbers(wire) == list(range(1, 1301))
+    assert set(wire.sent.values()) == {1}
+    assert not stop.is_set
+
+
 def test_nan_and_infinity_reach_the_wire(wire: WireServer, make: Make) -> None:
     reporter = make()
     reporter.metric(1, {"loss": math.nan, "grad_norm": math.inf})
