@@ -70,6 +70,7 @@ class View:
     outcome_at: datetime | None
     max_duration: timedelta  # what is left of it for this attempt
     stop_alerted: bool = False
+    forced: bool = False  # an operator wants the machine's end without grace, whatever its program is doing
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,10 @@ class Decision:
 def decide(view: View, look: Machine | Look, now: datetime, traits: Traits) -> Decision:
     """What to do now. Of a stop that goes on and on people learn, whatever else is decided."""
     decision = _decide(view, look, now, traits)
+    if view.forced and decision.close is None and not decision.create_again and decision.stage != "create_unknown":
+        seen = isinstance(look, Machine)
+        next_in = min(decision.next_in, _stop_again_in(view, now)) if seen else decision.next_in
+        decision = replace(decision, send_stop=True, force=True, next_in=max(next_in, 1.0))
     if decision.close is None and view.wants_stop and view.stop_sent_at and look is not Look.ABSENT:
         since = now - view.stop_sent_at
         if since >= STILL_BILLED and not traits.stop_is_graceful:

@@ -13,6 +13,7 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextInputWidget
 
+from pipeline.admin.forcing import close_page
 from pipeline.admin.parts import ATTEMPT_COLOURS, ShownAdmin, names_of, table
 from pipeline.models import Attempt, CallOutcome, ProviderCall
 from pipeline.services import unknown
@@ -82,7 +83,7 @@ class AttemptAdmin(ShownAdmin):
     date_hierarchy = "created_at"
     fields = (*names_of(Attempt, "token_hash"), "calls")
     readonly_fields = fields
-    actions_detail = ("settle",)
+    actions_detail = ("settle", "close_on_word")
 
     @action(description="Say what became of it", permissions=["settle"], url_path="settle")
     def settle(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -112,6 +113,20 @@ class AttemptAdmin(ShownAdmin):
             return False
         attempt = Attempt.objects.filter(pk=object_id).first() if object_id else None
         return object_id is None or request.method == "POST" or (attempt is not None and unknown.is_unknown(attempt))
+
+    @action(description="Close it on your word", permissions=["close"], url_path="close")
+    def close_on_word(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Where the provider itself is gone: an operator states, with what they saw, that the machine is, too."""
+        attempt = get_object_or_404(Attempt.objects.select_related("job", "credential__owner"), pk=object_id)
+        return close_page(self, request, attempt)
+
+    def has_close_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        """Who may change jobs; the button is there only after an end without grace that nothing came of."""
+        if not request.user.has_perm("pipeline.change_job"):
+            return False
+        attempt = Attempt.objects.filter(pk=object_id).first() if object_id else None
+        forced = attempt is not None and attempt.is_open and bool(attempt.forced_by)
+        return object_id is None or request.method == "POST" or forced
 
     @display(description="State", ordering="state", label=ATTEMPT_COLOURS)
     def shown_state(self, attempt: Attempt) -> tuple[str, str]:

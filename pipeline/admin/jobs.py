@@ -8,7 +8,8 @@ from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import BooleanField, Case, Value, When
 from django.forms import ModelForm
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
@@ -17,6 +18,7 @@ from unfold.decorators import action, display
 
 from pipeline import invoices
 from pipeline.admin.attempts import calls_table
+from pipeline.admin.forcing import force_page
 from pipeline.admin.parts import (
     STATUS_COLOURS,
     ShownInline,
@@ -29,10 +31,10 @@ from pipeline.live.state import job_state
 from pipeline.models import Attempt, CostRecord, Job, JobEvent
 from pipeline.models.telemetry import METRIC_COLUMNS
 from pipeline.querysets import JobQuerySet
-from pipeline.services import observation
+from pipeline.services import observation, reprocessing
 from pipeline.services.errors import Refusal
 from pipeline.services.jobs import delete_job, request_cancel, retry_job, start_job
-from pipeline.states import ACTIVE
+from pipeline.states import ACTIVE, TERMINAL
 from pipeline.transitions import allocate
 
 # What an operator may change while the job lives. The rest says what was asked for, or what has happened.
@@ -87,9 +89,10 @@ class JobAdmin(ModelAdmin):
     search_help_text = "Name, id, base model, owner, or the machine's id at the provider"
     date_hierarchy = "created_at"
     raw_id_fields = ("owner", "dataset", "eval_dataset")
-    actions = ("cancel", "start", "retry", "resync", "delete_jobs")
+    actions = ("cancel", "force", "start", "retry", "resync", "reprocess", "delete_jobs")
     view_on_site = False
-    actions_submit_line = ("cancel_this", "start_this", "resync_this")
+    actions_submit_line = ("cancel_this", "start_this", "resync_this", "reprocess_this")
+    actions_detail = ("force_this",)
     inlines = (AttemptInline, EventInline, CostInline)
     readonly_fields = (
         *names_of(Job, *EDITABLE),
@@ -140,7 +143,7 @@ class JobAdmin(ModelAdmin):
                 "classes": ("collapse",),
                 "fields": (
                     ("queued_at", "started_at", "completed_at", "updated_at"),
-                    ("event_seq", "next_check_at", "lease_until"), "provider_calls",
+                    ("event_seq", "next_check_at", "lease_until"), "pruned_at", "provider_calls",
                 ),
             },
         ),
@@ -231,6 +234,10 @@ class JobAdmin(ModelAdmin):
         for job in jobs:
             self._cancel(request, job)
 
+    @action(description="End the machine at once, without grace", permissions=["change"])
+    def force(self, request: HttpRequest, jobs: JobQuerySet) -> HttpResponse | None:
+        return force_page(self, request, jobs)
+
     @action(description="Start", permissions=["change"])
     def start(self, request: HttpRequest, jobs: JobQuerySet) -> None:
         for job in jobs:
@@ -244,6 +251,11 @@ class JobAdmin(ModelAdmin):
     @action(description="Look at the provider now (resync)", permissions=["change"])
     def resync(self, request: HttpRequest, jobs: JobQuerySet) -> None:
         self._resync(request, list(jobs))
+
+    @action(description="Reprocess (ended jobs): costs, numbers, files", permissions=["change"])
+    def reprocess(self, request: HttpRequest, jobs: JobQuerySet) -> None:
+        for job in jobs:
+            self._reprocess(request, job)
 
     @action(description="Delete (saved or ended jobs)", permissions=["change"])
     def delete_jobs(self, request: HttpRequest, jobs: JobQuerySet) -> None:
@@ -264,8 +276,20 @@ class JobAdmin(ModelAdmin):
     def resync_this(self, request: HttpRequest, job: Job) -> None:
         self._resync(request, [job])
 
+    @action(description="Reprocess", permissions=["has_ended"])
+    def reprocess_this(self, request: HttpRequest, job: Job) -> None:
+        self._reprocess(request, job)
+
+    @action(description="End the machine without grace", permissions=["is_active"], url_path="force")
+    def force_this(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
+        page = force_page(self, request, Job.objects.filter(pk=object_id))
+        return page or HttpResponseRedirect(reverse("admin:pipeline_job_change", args=[object_id]))
+
     def has_is_active_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return self._may_change(request, object_id, ACTIVE)
+
+    def has_has_ended_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return self._may_change(request, object_id, TERMINAL)
 
     def has_is_saved_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return self._may_change(request, object_id, {"pending"})
@@ -288,6 +312,13 @@ class JobAdmin(ModelAdmin):
 
     def _start(self, request: HttpRequest, job: Job) -> None:
         self._do(request, job, lambda job: start_job(job.pk, actor=request.user.get_username()), "queued.")
+
+    def _reprocess(self, request: HttpRequest, job: Job) -> None:
+        def again(job: Job) -> str:
+            found = reprocessing.reprocess(job.pk, actor=request.user.get_username())
+            return " ".join([*found.mended, *found.problems]) or "all of it was right."
+
+        self._do(request, job, again)
 
     def _delete(self, request: HttpRequest, job: Job) -> None:
         with transaction.atomic():

@@ -63,6 +63,9 @@ class Attempt(models.Model):
         null=True, blank=True, help_text="First time the provider said yes to a stop order. Not evidence by itself."
     )
     stop_alerted_at = models.DateTimeField(null=True, blank=True, editable=False)
+    forced_by = models.CharField(
+        max_length=150, blank=True, help_text="User name of the operator who ordered its end without grace."
+    )
     metered_until = models.DateTimeField(null=True, blank=True)
     invoiced = models.DecimalField(
         max_digits=14,

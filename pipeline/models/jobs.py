@@ -102,6 +102,10 @@ class Job(models.Model):
     started_at = models.DateTimeField(null=True, blank=True, help_text="When training was first seen running.")
     completed_at = models.DateTimeField(null=True, blank=True)
 
+    pruned_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its metrics were thinned and its log was removed, long after its end."
+    )
+
     # The sequence of stored changes; allocated by `pipeline.transitions.next_seq` under this row's lock.
     event_seq = models.PositiveBigIntegerField(default=0)
     # The outbox of the background work: the next beat that finds this due looks after the job.
@@ -109,13 +113,13 @@ class Job(models.Model):
     lease_token = models.UUIDField(null=True, blank=True, editable=False)
     lease_until = models.DateTimeField(null=True, blank=True, editable=False)
 
+    # No column: what a job that is not saved yet will be given (`pipeline.services.rulebook`).
+    rules_to_give: Sequence[Mapping[str, Any]] = ()
+
     objects = JobQuerySet.as_manager()
 
     class Meta:
         ordering = ["-created_at"]
-    # No column: what a job that is not saved yet will be given (`pipeline.services.rulebook`).
-    rules_to_give: Sequence[Mapping[str, Any]] = ()
-
         constraints = [
             models.CheckConstraint(condition=Q(status__in=JobStatus.values), name="job_status_known"),
             models.CheckConstraint(

@@ -38,6 +38,7 @@ def view_of(job: Job, attempt: Attempt) -> View:
         outcome_at=attempt.outcome_at,
         max_duration=time_left(job, attempt),
         stop_alerted=attempt.stop_alerted_at is not None,
+        forced=bool(attempt.forced_by),
     )
 
 

@@ -63,7 +63,7 @@ def _stop(job_id: UUID, lease: UUID) -> None:
         if attempt is None:
             without_machine(job_id, lease)
         elif order is not None and order.send_stop and attempt.state == AttemptState.LIVE and not attempt.stop_sent_at:
-            send_stop(provider, attempt, lease, force=False)
+            send_stop(provider, attempt, lease, force=order.force)
             release(job_id, lease, next_check_in=0.5)
         # Otherwise it stays due. What follows belongs to the next look, which repeats the order while it must.
         wake.poll(job_id, after=0.5)
@@ -72,7 +72,7 @@ def _stop(job_id: UUID, lease: UUID) -> None:
 def send_stop(provider: Provider, attempt: Attempt, lease: UUID, *, force: bool) -> None:
     """Order the end of an attempt's machine once; the order is repeated until the provider shows that it is gone."""
     with fenced(attempt.job_id, lease):
-        call = ProviderCall.objects.create(attempt=attempt, op="stop")
+        call = ProviderCall.objects.create(attempt=attempt, op="stop", actor=attempt.forced_by)
         Attempt.objects.filter(pk=attempt.pk).update(stop_sent_at=Coalesce("stop_sent_at", Now()))
     try:
         provider.stop(MachineRef(attempt.name, attempt.external_id), force=force)
