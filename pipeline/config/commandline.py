@@ -20,7 +20,7 @@ WITHOUT_DATABASE = {
     "version",
 }
 # Commands that may run longer than a request is allowed to.
-UNHURRIED = {"dbshell", "migrate"}
+UNHURRIED = {"dbshell", "migrate", "prune_metrics", "rebuild_costs", "reprocess_jobs"}
 
 
 def run(arguments: list[str]) -> int:

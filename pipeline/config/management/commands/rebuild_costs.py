@@ -3,13 +3,15 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from pipeline import costs
+from pipeline.config.command import PlainCommand
+from pipeline.config.progress import with_bar
 from pipeline.models import Job
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = "Sets the cost of jobs to the sum of their metered records, and says where it was another."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -20,7 +22,7 @@ class Command(BaseCommand):
         if job is not None and not Job.objects.filter(pk=job).exists():
             raise CommandError(f"There is no job {job}.")
         found = 0
-        for one in list(costs.differences(job)):
+        for one in with_bar(list(costs.differences(job)), "jobs"):
             # Looked at again under the job's lock: what was metered meanwhile is no difference.
             mended = one if dry_run else costs.rebuild(one.job_id)
             if mended is not None:

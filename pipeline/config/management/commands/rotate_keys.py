@@ -2,15 +2,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from pipeline.config.command import PlainCommand
 from pipeline.services.rotation import Tally, reseal
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = (
-        "Seals stored provider keys with the newest key of ENCRYPTION_KEY. When it ends without an error, older keys "
-        "can be taken out of the setting. It may be interrupted, repeated, and run while Stoker runs."
+        "Seals stored provider keys and addresses of destinations with the newest key of ENCRYPTION_KEY. When it ends "
+        "without an error, older keys can be taken out of the setting. It may be interrupted, repeated, and run while "
+        "Stoker runs."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -24,7 +26,7 @@ class Command(BaseCommand):
         parts = [f"{tally.resealed} {done}", f"{tally.current} were sealed with the newest key already"]
         if tally.changed:
             parts.append(f"{tally.changed} were saved by their owners meanwhile")
-        self.stdout.write(f"Stored keys: {', '.join(parts)}.")
+        self.stdout.write(f"Stored secrets: {', '.join(parts)}.")
         if tally.failed:
             raise CommandError(
                 f"{tally.failed} cannot be opened. Put the key they were sealed with back into ENCRYPTION_KEY, behind "
