@@ -19,6 +19,7 @@ from django.db import transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, When
 from django.db.models.functions import Least, Now
 
+from pipeline import trail
 from pipeline.models import Attempt, Job
 from pipeline.providers.base import ProviderError
 from pipeline.querysets import JobQuerySet
@@ -90,6 +91,11 @@ def fenced(job_id: UUID, token: UUID) -> Iterator[Job]:
 @contextmanager
 def looking_after(job_id: UUID, token: UUID) -> Iterator[None]:
     """Give the lease back in the end, and keep what goes wrong with one job from the others of the same cycle."""
+    with trail.of_job(job_id):
+        yield from _looking_after(job_id, token)
+
+
+def _looking_after(job_id: UUID, token: UUID) -> Iterator[None]:
     try:
         yield
     except LeaseLost:

@@ -114,20 +114,26 @@ def forget(*tries: Try) -> None:
 
 
 def address_of(request: HttpRequest) -> str:
-    """Where a request comes from. Behind a proxy that is trusted, what the proxy saw; never what the caller claims.
+    """Where a request comes from, to count it by.
 
     Of an IPv6 address the network counts, because one customer has all of its 2**64 addresses.
     """
-    address = request.META.get("REMOTE_ADDR", "")
-    proxies: int = settings.REST_FRAMEWORK["NUM_PROXIES"]  # type: ignore[assignment]
-    claimed = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
-    if proxies and claimed:
-        address = claimed[-min(proxies, len(claimed))]
+    address = exact_address_of(request)
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:
         return address[:100]
     return str(parsed) if parsed.version == 4 else str(ip_network((parsed, 64), strict=False))
+
+
+def exact_address_of(request: HttpRequest) -> str:
+    """Behind a proxy that is trusted, what the proxy saw; never what the caller claims."""
+    address = request.META.get("REMOTE_ADDR", "")
+    proxies: int = settings.REST_FRAMEWORK["NUM_PROXIES"]  # type: ignore[assignment]
+    claimed = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
+    if proxies and claimed:
+        address = claimed[-min(proxies, len(claimed))]
+    return address
 
 
 def _in_redis(tries: Sequence[Try]) -> list[tuple[int, float]] | None:

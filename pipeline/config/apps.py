@@ -17,7 +17,7 @@ class HouseConfig(AppConfig):
 
     def ready(self) -> None:
         import celery_app  # noqa: F401 - tasks bind to the configured app, whichever program loaded Django
-        from pipeline.config import checks  # noqa: F401 - importing registers them
+        from pipeline.config import checks, trailing  # noqa: F401 - importing registers them
 
         # Django tells only apps with models when migrations have run; these are the models that are filled.
         post_migrate.connect(_seed_schedules, sender=apps.get_app_config("django_celery_beat"))

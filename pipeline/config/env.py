@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off"}
+# First parts of addresses that other pages have.
+TAKEN = {
+    "api",
+    "datasets",
+    "files",
+    "healthz",
+    "jobs",
+    "metrics",
+    "readyz",
+    "settings",
+    "sign-in",
+    "sign-out",
+    "static",
+}
 
 
 class Refused(Exception):
@@ -103,6 +119,33 @@ class Env:
         if value is None:
             return list(default)
         return [part.strip() for part in value.split(",") if part.strip()]
+
+    def networks(self, name: str) -> list[IPv4Network | IPv6Network]:
+        """Addresses and networks parted by commas: `10.0.0.0/8, 192.0.2.7`."""
+        found = []
+        for value in self.names_list(name):
+            try:
+                found.append(ip_network(value))
+            except ValueError as error:
+                raise Refused(f"{name} names {value!r}, which is neither an address nor a network: {error}.") from None
+        return found
+
+    def folder(self, name: str, default: str) -> str:
+        """The first part of addresses below this site, without a slash before it and with one behind it."""
+        value = self.text(name, default).strip("/")
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value) or value in TAKEN:
+            raise Refused(
+                f"{name} is {value!r}, but it must be one word of letters, digits, - and _ that is not in use: "
+                f"{', '.join(sorted(TAKEN))} are."
+            )
+        return f"{value}/"
+
+    def digits(self, name: str, length: int) -> str:
+        """So many hex digits in lower case, or nothing."""
+        value = self.text(name)
+        if value and not re.fullmatch(rf"[0-9a-f]{{{length}}}", value):
+            raise Refused(f"{name} is {value!r}, but it must be {length} hex digits in lower case.")
+        return value
 
     def secret(self, name: str, default: str, *, least_length: int = 1) -> str:
         """Like `text`, but a refusal never repeats the value."""

@@ -7,6 +7,7 @@ import logging
 import re
 from datetime import UTC, datetime
 
+from pipeline import trail
 from pipeline.providers.secrecy import BLOT, hide
 
 CREDENTIALS = [
@@ -43,12 +44,19 @@ def redact(text: str) -> str:
     return text
 
 
+def _about() -> dict[str, str]:
+    """What is being worked on, as far as it is known: this is asked in the thread that logs."""
+    found = {"request": trail.request_id(), "job": trail.job_id()}
+    return {name: number for name, number in found.items() if number}
+
+
 class TextLines(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S")
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        about = "".join(f" [{name} {number}]" for name, number in _about().items())
+        return redact(super().format(record)) + about
 
 
 class JsonLines(logging.Formatter):
@@ -61,6 +69,7 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": redact(record.getMessage()),
             "process": record.process,
+            **_about(),
         }
         if record.exc_info:
             line["traceback"] = redact(self.formatException(record.exc_info))

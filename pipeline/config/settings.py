@@ -22,7 +22,7 @@ STOKER_HOME.mkdir(parents=True, exist_ok=True)
 HOST = env.text("HOST", "127.0.0.1")
 PORT = env.integer("PORT", 8000, least=1, most=65535)
 STOKER_PUBLIC_URL = env.url("STOKER_PUBLIC_URL", f"http://127.0.0.1:{PORT}")
-STOKER_INSTALLATION = home.installation(STOKER_HOME)
+STOKER_INSTALLATION = env.digits("STOKER_INSTALLATION", 8) or home.installation(STOKER_HOME)
 STOKER_EMBEDDED_DATABASE = not env.is_set("DATABASE_URL")
 STOKER_EMBEDDED_REDIS = not env.is_set("REDIS_URL")
 PUBLIC = urlsplit(STOKER_PUBLIC_URL)
@@ -48,7 +48,8 @@ STOKER_TRUST_PROXY = env.flag("STOKER_TRUST_PROXY", False)
 if STOKER_TRUST_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+# Asked by monitors beside the program, past the proxy.
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 SECURE_HSTS_SECONDS = env.integer("STOKER_HSTS_SECONDS", 365 * 24 * 3600 if HTTPS else 0, least=0)
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
@@ -73,17 +74,23 @@ CONTENT_SECURITY_POLICY = {
         "object-src": ["'none'"],
     }
 }
+# The operators' site: where it is, who reaches it, and whether it asks for a code.
+
+STOKER_ADMIN_PATH = env.folder("STOKER_ADMIN_PATH", "admin")
+STOKER_ADMIN_ADDRESSES = env.networks("STOKER_ADMIN_ADDRESSES")
+STOKER_ADMIN_TOTP = env.flag("STOKER_ADMIN_TOTP", False)
+OTP_TOTP_ISSUER = "Stoker"
 # The admin's own scripts build their expressions at run time and style their elements in place; staff alone reaches it.
 STOKER_RELAXED_POLICIES = {
-    "/admin/": {"script-src": ["'unsafe-inline'", "'unsafe-eval'"], "style-src": ["'unsafe-inline'"]},
+    f"/{STOKER_ADMIN_PATH}": {"script-src": ["'unsafe-inline'", "'unsafe-eval'"], "style-src": ["'unsafe-inline'"]},
 }
 
 # Applications
 
 INSTALLED_APPS = [
-    "unfold",
+    "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
-    "django.contrib.admin",
+    "pipeline.config.adminapp.OperatorsAdmin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.humanize",
@@ -94,6 +101,8 @@ INSTALLED_APPS = [
     "csp",
     "django_celery_beat",
     "django_filters",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "rest_framework",
@@ -105,12 +114,14 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "pipeline.config.trailing.request_id",
     "django.middleware.security.SecurityMiddleware",
     "pipeline.config.headers.ContentPolicy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    *(["django_otp.middleware.OTPMiddleware"] if STOKER_ADMIN_TOTP else []),
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     # Last, because it is synchronous only: all others are then called in the same thread, one after the other. Were it
@@ -236,18 +247,20 @@ STOKER_SCHEDULES: dict[str, tuple[str, int]] = {
     "Cancel jobs": ("pipeline.tasks.cancel_due", 30),
     "Look for forgotten machines": ("pipeline.tasks.sweep_due", 60),
     "Watch budgets": ("pipeline.tasks.enforce_budgets_due", 15),
+    "Look at rules": ("pipeline.tasks.judge_rules_due", 15),
     "Read the bills of ended machines": ("pipeline.tasks.check_invoices_due", 300),
     "Look at what is left in accounts": ("pipeline.tasks.check_balances_due", 300),
     "Show that beat is alive": ("pipeline.tasks.beat_tick", 15),
     "Check uploaded datasets": ("datasets.tasks.check_due", 30),
     "Forget answers and counts whose time is over": ("pipeline.tasks.forget_due", 3600),
+    "Prune metrics and logs of old jobs": ("pipeline.tasks.prune_due", 3600),
     "Deliver notifications": ("notifications.tasks.deliver_due", 30),
+    "Send notifications to destinations": ("notifications.tasks.send_due", 30),
 }
 
 # Files that people bring and jobs leave
 
 STOKER_STORAGE = env.choice("STOKER_STORAGE", "local", ("local", "s3"))
-    "Look at rules": ("pipeline.tasks.judge_rules_due", 15),
 STOKER_BUCKETS = {
     "lora-datasets": env.text("S3_BUCKET_LORA_DATASETS", "lora-datasets"),
     "training-files": env.text("S3_BUCKET_TRAINING_FILES", "training-files"),
@@ -365,6 +378,9 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "JobStatus": "pipeline.states.JobStatus",
         "DatasetStatus": "datasets.models.Status",
+        "NotificationType": "notifications.models.Kind",
+        "DestinationKind": "notifications.models.Destination.Type",
+        "DeliveryState": "notifications.models.Delivery.State",
         "RuleKindName": "pipeline.rule_kinds.RuleKind",
         "RuleAction": "pipeline.rule_kinds.RuleAction",
         "RuleState": "pipeline.services.rulebook.RuleState",
@@ -380,8 +396,10 @@ UNFOLD = {
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/favicon.svg"}],
 }
 
-# E-mail
+# E-mail, and other ways to tell people
 
+# Services of Apprise that may be called beside those whose hosts are fixed; see notifications.transports.apprise.
+STOKER_APPRISE_SCHEMES = [name.lower() for name in env.names_list("STOKER_APPRISE_SCHEMES")]
 EMAIL_HOST = env.text("EMAIL_HOST")
 EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if EMAIL_HOST else 'console'}.EmailBackend"
 EMAIL_PORT = env.integer("EMAIL_PORT", 587, least=1, most=65535)
@@ -391,7 +409,14 @@ EMAIL_USE_TLS = env.flag("EMAIL_USE_TLS", True)
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", f"stoker@{PUBLIC.hostname}")
 
-# Logs
+# Old jobs
+
+# 0: metrics and logs are kept for ever.
+STOKER_KEEP_METRICS_DAYS = env.integer("STOKER_KEEP_METRICS_DAYS", 0, least=0, most=36_500)
+
+# What monitors read, and logs
+
+STOKER_METRICS_TOKEN = env.secret("STOKER_METRICS_TOKEN", "", least_length=0)
 
 LOGGING = {
     "version": 1,

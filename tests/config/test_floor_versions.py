@@ -14,6 +14,7 @@ FLOORS = {
     "cryptography": "50",
     "Django": "5.2.19",
     "django-celery-beat": "2.9",
+    "django-otp": "1.7",
 }
 
 

@@ -13,25 +13,37 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, SolarSchedule
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from notifications.models import Notification
-from pipeline.models import AccountLook, Budget, MachineSighting, ProcessBeat, ProviderCall
+from notifications.models import Delivery, Destination, Notification, Subscription
+from pipeline.models import (
+    AccountLook,
+    AnsweredRequest,
+    Budget,
+    Count,
+    MachineSighting,
+    ProcessBeat,
+    ProviderCall,
+)
 from pipeline.models.telemetry import MetricPoint
 from tests.factories import make_running_job
 from tests.pipeline.api.conftest import ACCOUNT_KEY, fill
 
+CODE_KEY = "0123456789abcdef0123456789abcdef01234567"
 # The registry itself fills when the URLs load, which is after the tests are collected.
 MODELS = [
     *(f"auth.{name}" for name in ("group", "user")),
     "datasets.dataset",
     *(f"django_celery_beat.{name}schedule" for name in ("clocked", "crontab", "interval", "solar")),
     "django_celery_beat.periodictask",
-    "notifications.notification",
+    *(f"notifications.{name}" for name in ("delivery", "destination", "notification")),
+    "otp_totp.totpdevice",
     *(
         f"pipeline.{name}"
         for name in (
-            "accountlook", "apitoken", "artifact", "attempt", "budget", "costrecord", "credential", "job", "jobevent",
-            "logline", "machinesighting", "preset", "processbeat", "providercall", "sample",
+            "accountlook", "answeredrequest", "apitoken", "artifact", "attempt", "budget", "costrecord", "count",
+            "credential", "job", "jobevent", "logline", "machinesighting", "preset", "processbeat", "providercall",
+            "rule", "sample",
         )
     ),
 ]  # fmt: skip
@@ -41,10 +53,17 @@ MODELS = [
 def everything(things: Any) -> None:
     ProcessBeat.objects.create(name="beat", at=timezone.now())
     ProviderCall.objects.create(attempt=things.attempt, op="create", outcome="unknown", detail="<b>lost</b>")
-    Notification.objects.create(owner=things.running.owner, type="job_started", title="x", job=things.running)
+    owner, now = things.running.owner, timezone.now()
+    told = Notification.objects.create(owner=owner, type="job_started", title="x", job=things.running)
+    to = Destination.objects.create(owner=owner, kind="webhook", name="hook", sealed=b"sealed", hint="example.org")
+    Delivery.objects.create(notification=told, destination=to, since=now, next_try_at=now)
+    TOTPDevice.objects.create(user=owner, name="app", key=CODE_KEY)
+    AnsweredRequest.objects.create(
+        owner=owner, key="k", asked="POST /api/tokens/", fingerprint="f", body="stk_u_secret"
+    )
+    Count.objects.create(key="stoker:tried:sign-in:0", count=1, until=now)
     Group.objects.create(name="operators")
     Budget.objects.create(owner=things.running.owner, monthly_limit=20)
-    now = timezone.now()
     AccountLook.objects.create(provider="scripted", worked_at=now)
     MachineSighting.objects.create(
         provider="scripted", name=things.attempt.name, external_id="m1", attempt=things.attempt, verdict="owned",
@@ -59,12 +78,21 @@ def test_the_list_of_pages_here_is_complete():
     assert sorted(MODELS) == sorted(model._meta.label_lower for model in admin.site._registry)
 
 
+def test_no_page_shows_what_codes_are_made_from_or_what_was_answered(operator, everything):
+    for model, secret in ((TOTPDevice, CODE_KEY), (AnsweredRequest, "stk_u_secret")):
+        path = reverse(f"admin:{model._meta.label_lower.replace('.', '_')}_change", args=[model.objects.get().pk])
+        page = operator.get(path)
+        assert page.status_code == 200
+        assert secret not in page.content.decode()
+        assert operator.get(path.replace("change/", "qrcode/")).status_code in (302, 404)
+
+
 def test_every_model_of_ours_has_a_page():
     ours = [
         model for app in ("pipeline", "notifications", "datasets") for model in apps.get_app_config(app).get_models()
     ]
-    # Its composite key keeps it out of the admin; the page of its job shows it.
-    assert {model for model in ours if model not in admin.site._registry} == {MetricPoint}
+    # A composite key keeps points out of the admin, and choices belong to destinations: other pages show them.
+    assert {model for model in ours if model not in admin.site._registry} == {MetricPoint, Subscription}
 
 
 @pytest.mark.parametrize("label", MODELS)
