@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,8 @@ from frontend import catalogue, job_filters
 from frontend.job_filters import Filters
 from pipeline.invoices import compared
 from pipeline.live.state import job_state
-from pipeline.models import Job
+from pipeline.models import ArtifactState, Job
+from pipeline.situation import situation
 from pipeline.states import ACTIVE, JobStatus
 
 PAGE_SIZE = 20
@@ -101,5 +103,7 @@ def job_page(request: HttpRequest, job_id: UUID) -> HttpResponse:
         "groups": catalogue.hyperparameter_groups(job.hyperparameters),
         "bill": compared(job),
         "changed": catalogue.changed_from_preset(job),
+        "situation": [asdict(note) for note in situation(job)],
+        "stored_files": job.artifacts.filter(state=ArtifactState.STORED).count(),
     }
     return render(request, "frontend/job.html", context)

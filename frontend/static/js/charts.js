@@ -16,7 +16,8 @@ export class ChartBoard {
     this.view = null;
     this.smooth = false;
     this.log = false;
-    this.events = [];
+    this.events = []; // checkpoints
+    this.attempts = []; // later ones, where they began
     this.charts = new Map();
     this.hidden = false;
     this.asked = false;
@@ -61,6 +62,11 @@ export class ChartBoard {
 
   setEvents(events) {
     this.events = events;
+    this.request();
+  }
+
+  setAttempts(marks) {
+    this.attempts = marks;
     this.request();
   }
 
@@ -151,6 +157,18 @@ export class ChartBoard {
     else this.restUntil = now + this.spent * (1 / BUSY_SHARE - 1);
   }
 
+  /** All charts, in their order on the page, each drawn as it is now whether it is in sight or not. */
+  async drawn() {
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+    this.grow();
+    const charts = [...this.charts.values()].sort((a, b) => a.spec.order - b.spec.order);
+    for (const chart of charts) {
+      chart.chart.resize();
+      chart.draw();
+    }
+    return charts;
+  }
+
   /** Make the charts whose data has come, each at its place in the order of the specs. */
   grow() {
     const names = this.metrics.names();
@@ -206,9 +224,7 @@ export class ChartBoard {
     const checkpoints = this.events.filter((event) => event.kind === "checkpoint");
     const every = Math.max(1, Math.ceil(checkpoints.length / 12));
     if (spec.main) checkpoints.forEach((event, i) => i % every || line(`c${event.step}`, event.step, "", quiet, true));
-    for (const event of this.events) {
-      if (spec.main && event.kind === "attempt") line(`a${event.step}`, event.step, `Attempt ${event.attempt}`, css("--chart-eval"), false);
-    }
+    for (const mark of this.attempts) line(`a${mark.attempt}`, mark.step, mark.text, css("--chart-mark"), false);
     const odd = [...this.metrics.odd.values()].filter((item) => spec.lines.some((one) => one.name === item.name));
     const shownOdd = odd.length > 20 ? odd.filter((_, i) => i % Math.ceil(odd.length / 20) === 0) : odd;
     for (const item of shownOdd) line(`n${item.step}`, item.step, String(item.value), css("--bad"), true);

@@ -70,6 +70,12 @@ export function ago(moment, now = Date.now()) {
   return at.toLocaleString("en-US", { month: "short", day: "numeric", year, hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 }
 
+/** A name for a file, as the server makes it: plain letters, digits and dashes. */
+export function fileStem(name) {
+  const plain = name.normalize("NFKD").replace(/[^\x00-\x7f]/g, "").toLowerCase();
+  return plain.replace(/[^\w\s-]/g, "").replace(/[-\s]+/g, "-").replace(/^[-_]+|[-_]+$/g, "").slice(0, 80) || "job";
+}
+
 export function clock(moment) {
   const at = new Date(moment);
   return Number.isNaN(at.getTime()) ? MISSING : at.toLocaleTimeString("en-GB");

@@ -34,12 +34,12 @@ export async function startJob(job) {
 /** Start a new job with everything this one was made with, and go to its page. */
 export const retryJob = (job) => goToNew(job, "retry", "The job was not tried again");
 
-/** Start a new job that goes on at the newest checkpoint of this one, and go to its page. */
-export const resumeJob = (job) => goToNew(job, "resume", "The job was not resumed");
+/** Start a new job that goes on at a checkpoint of this one, the newest unless one is named, and go to its page. */
+export const resumeJob = (job, checkpoint) => goToNew(job, "resume", "The job was not resumed", checkpoint ? { checkpoint } : {});
 
-async function goToNew(job, what, failed) {
+async function goToNew(job, what, failed, json = {}) {
   try {
-    const again = await call(`/api/jobs/${job.id}/${what}/`, { method: "POST", json: {} });
+    const again = await call(`/api/jobs/${job.id}/${what}/`, { method: "POST", json });
     window.location.assign(again.url);
   } catch (error) {
     toast(failed, { text: error.sentence ?? error.message, kind: "bad" });
@@ -50,7 +50,7 @@ async function goToNew(job, what, failed) {
 export async function saveCheckpoint(job) {
   try {
     const answer = await call(`/api/jobs/${job.id}/checkpoint/`, { method: "POST", json: {} });
-    toast("A checkpoint was asked for", { text: "It is saved after the present step and listed under Info." });
+    toast("A checkpoint was asked for", { text: "It is saved after the present step and listed under Files." });
     return answer;
   } catch (error) {
     toast("No checkpoint was asked for", { text: error.sentence ?? error.message, kind: "bad" });

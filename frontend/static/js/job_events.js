@@ -67,18 +67,9 @@ export class JobEvents {
     return this.all.findLast((event) => event.data?.stage === "waiting_to_retry")?.message ?? "";
   }
 
-  /** What the charts mark: checkpoints by their step, later attempts by the step they begin at. */
+  /** What the charts mark: checkpoints by their step. */
   marks() {
-    const found = [];
-    let step = 0;
-    for (const event of this.all) {
-      if (typeof event.data?.step === "number") step = event.data.step;
-      if (event.kind === "checkpoint" && typeof event.data?.step === "number") found.push({ kind: "checkpoint", step: event.data.step });
-      const attempt = event.attempt ?? event.data?.attempt ?? event.data?.n;
-      if (event.kind === "attempt" && attempt > 1 && !found.some((mark) => mark.kind === "attempt" && mark.attempt === attempt)) {
-        found.push({ kind: "attempt", attempt, step: event.data?.resume_step ?? step });
-      }
-    }
-    return found;
+    const saved = this.all.filter((event) => event.kind === "checkpoint" && typeof event.data?.step === "number");
+    return saved.map((event) => ({ kind: "checkpoint", step: event.data.step }));
   }
 }

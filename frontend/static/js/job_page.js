@@ -1,14 +1,18 @@
 // The monitor page of one job: puts its parts together and feeds them from the live connection.
-import { call, rows } from "./api.js";
+import { call } from "./api.js";
 import { chartSpecs, GPU_METRICS } from "./chart_specs.js";
 import { ChartBoard } from "./charts.js";
-import { $, $$, dataOf, h, icon, setText, show } from "./dom.js";
-import { size } from "./format.js";
+import { $, $$, copyText, dataOf, setText, show } from "./dom.js";
 import { cancelJob, resumeJob, retryJob, saveCheckpoint, startJob } from "./job_actions.js";
+import { JobAttempts } from "./job_attempts.js";
 import { JobEvents } from "./job_events.js";
+import { JobExports } from "./job_exports.js";
+import { JobFiles } from "./job_files.js";
 import { JobHead } from "./job_head.js";
+import { JobLimits } from "./job_limits.js";
 import { JobLog } from "./job_log.js";
 import { JobSamples } from "./job_samples.js";
+import { JobSituation } from "./job_situation.js";
 import { JobFeed } from "./live.js";
 import { connection, showLinkState } from "./page_live.js";
 import { hasEnded } from "./status.js";
@@ -32,6 +36,14 @@ const events = new JobEvents(start, (marks) => {
   drawMetricsState();
 });
 
+const files = new JobFiles(start);
+const attempts = new JobAttempts(start, { now: () => head.now(), marked: (marks) => board.setAttempts(marks) });
+const limits = new JobLimits({ job: () => head.job, changed: () => catchUp() });
+const situation = new JobSituation(start, {
+  now: () => head.now(),
+  act: (name) => (name === "limits" ? limits.open() : tabs.open(name)),
+});
+
 // ---- what a frame brings
 
 function take(frame) {
@@ -39,11 +51,13 @@ function take(frame) {
   events.take(frame.events);
   log.take(frame.logs);
   if (frame.job) {
-    const before = head.job;
     head.take(frame.job);
     feed.ended = hasEnded(head.job) && feed.seq >= feed.head;
-    if (before.artifact_id !== head.job.artifact_id) loadArtifacts();
+    situation.take(head.job, frame.events);
+    limits.draw();
   } else if (frame.metrics) head.drawCards();
+  files.take(head.job, frame.events);
+  attempts.take(head.job, frame);
   drawMetricsState();
   if (frame.samples?.length) samples.stale();
   if (tabs.current() === "samples") samples.load(head.job);
@@ -118,27 +132,14 @@ $(".chart-zoom").addEventListener("click", (event) => {
 });
 if (matchMedia("(pointer: coarse)").matches) setText($("#chart-hint"), "Pinch a chart to zoom.");
 
-// ---- info tab
-
-async function loadArtifacts() {
-  try {
-    const list = rows(await call(`/api/jobs/${start.id}/artifacts/`)).filter((file) => file.download_url);
-    if (!list.length) return;
-    const row = (file) =>
-      h("div", { class: "artifact" }, icon("download"), h("span", { class: "artifact-name" }, file.name, " ", h("span", { class: "muted small num" }, size(file.size_bytes))), h("a", { class: "button button-small", href: file.download_url }, "Download"));
-    $("#artifacts").replaceChildren(...list.map(row));
-  } catch {
-    // The list is asked for again when the adapter is stored.
-  }
-}
-
 // ---- tabs, buttons, start
 
 const tabs = makeTabs($('[role="tablist"]'), (name) => {
   board.setHidden(name !== "metrics");
   log.setHidden(name !== "logs");
   if (name === "samples") samples.load(head.job);
-  if (name === "info") loadArtifacts();
+  files.setOpen(name === "files");
+  attempts.setOpen(name === "info");
 });
 
 async function act(button, work) {
@@ -147,7 +148,11 @@ async function act(button, work) {
   button.ariaDisabled = "true";
   const answer = await work(head.job);
   button.ariaDisabled = null;
-  if (!answer) return;
+  if (answer) catchUp();
+}
+
+/** Something was changed here: see it at once, not with the next frame. */
+function catchUp() {
   feed.ended = false;
   feed.catchUp().catch(() => {});
 }
@@ -156,6 +161,13 @@ $("#cancel").addEventListener("click", (event) => act(event.currentTarget, cance
 $("#save").addEventListener("click", (event) => act(event.currentTarget, saveCheckpoint));
 $("#retry").addEventListener("click", (event) => act(event.currentTarget, retryJob));
 $("#resume").addEventListener("click", (event) => act(event.currentTarget, resumeJob));
+
+new JobExports({ board, job: () => head.job, openCharts: () => tabs.open("metrics") });
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (button) toast((await copyText(button.dataset.copy)) ? "Copied" : "The browser did not allow copying");
+});
 
 connection().add(feed);
 showLinkState();
