@@ -60,7 +60,8 @@ _running: dict[str, ExitStack] = {}
 def _begin(task_id: str, task: Any, args: Any = (), **kwargs: Any) -> None:
     """Log lines of a task bear the request that led to it and, where it is about one job, the job."""
     stack = _running[task_id] = ExitStack()
-    number = getattr(task.request, TASK_HEADER, None)
+    # A worker finds a message's headers as attributes of the request; a task called in place finds them as given.
+    number = getattr(task.request, TASK_HEADER, None) or (task.request.headers or {}).get(TASK_HEADER)
     if isinstance(number, str) and trail.GOOD.fullmatch(number):
         stack.enter_context(trail.of_request(number))
     if args and _is_id(args[0]):
