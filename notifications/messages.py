@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
 from notifications.models import Kind, Priority
-from pipeline.rule_kinds import RuleAction, RuleKind
 from pipeline.models import Job, JobEvent
+from pipeline.rule_kinds import RuleAction, RuleKind
 from pipeline.states import EndReason
 from pipeline.texts import ending_text, is_simulated, reason_text, usd
 
@@ -94,6 +93,7 @@ def budget_alert(job: Job, event: JobEvent) -> Text:
         {name: event.data[name] for name in names if name in event.data},
     )
 
+
 # What a rule of this kind found out; all others have the same words.
 _RULES = {
     RuleKind.LOSS_NOT_FINITE: (Kind.LOSS_DIVERGED, "has diverged"),
@@ -124,7 +124,6 @@ def rule_fired(job: Job, event: JobEvent) -> Text:
     )
 
 
-
 def _loss(losses: Losses) -> str:
     if losses.first is None or losses.last is None:
         return ""
@@ -140,7 +139,7 @@ def _duration(job: Job) -> str:
 
 def _cost(job: Job) -> str:
     cost = job.final_cost if job.final_cost is not None else job.current_cost
-    return f"Cost ${cost.quantize(Decimal('0.01')) if cost >= Decimal('0.01') else cost.normalize():f}." if cost else ""
+    return f"Cost {usd(cost)}." if cost else ""
 
 
 def _shown(duration: timedelta) -> str:

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from notifications import messages
+from notifications import messages, outbox
 from notifications.models import Kind, Notification
 from pipeline.live import hints
 from pipeline.models import EventType, Job, JobEvent, MetricPoint
@@ -54,6 +54,9 @@ def deliver_pending(limit: int = 500) -> int:
         losses = _losses({event.job_id for event in told if kinds[event.pk] in ENDINGS.values()})
         made = [_notification(event, kinds[event.pk], jobs[event.job_id], losses) for event in told]
         Notification.objects.bulk_create(made, ignore_conflicts=True)
+        # An event whose notification was there already has made no second one.
+        stored = set(Notification.objects.filter(pk__in=[one.pk for one in made]).values_list("pk", flat=True))
+        outbox.enqueue([one for one in made if one.pk in stored])
         JobEvent.objects.filter(pk__in=[event.pk for event in events]).update(notified_at=Now())
         _hint_on_commit({job.owner_id for job in jobs.values()})
     return len(events)
@@ -82,11 +85,11 @@ def _notification(event: JobEvent, kind: Kind, job: Job, losses: dict[UUID, mess
             text = messages.failed(job)
         case Kind.BUDGET_ALERT:
             text = messages.budget_alert(job, event)
+        case Kind.LOSS_DIVERGED | Kind.JOB_STALLED | Kind.RULE_FIRED:
+            text = messages.rule_fired(job, event)
         case _:
             text = messages.cancelled(job, losses.get(job.pk, nothing))
     return Notification(
-        case Kind.LOSS_DIVERGED | Kind.JOB_STALLED | Kind.RULE_FIRED:
-            text = messages.rule_fired(job, event)
         owner_id=job.owner_id,
         type=text.kind,
         priority=text.priority,

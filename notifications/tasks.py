@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from notifications import services
+from notifications import outbox, services
 
 BATCH = 500
 
@@ -17,3 +17,9 @@ def deliver_due() -> int:
         if done < BATCH:
             break
     return total
+
+
+@shared_task
+def send_due() -> int:
+    """Take to their destinations what is due, for a bounded time: beat and the next failure call again."""
+    return outbox.send_due()

@@ -64,9 +64,9 @@ def job_list(request: HttpRequest) -> HttpResponse:
         "sorts": SORTS.items(),
         "page": page,
         "jobs": [job_state(job) for job in page],
+        "csv_query": filters.api_query(chosen[2] if chosen[0] else (), sort),
         "has_any": bool(page.paginator.count) or mine.exists(),
     }
-        "csv_query": filters.api_query(chosen[2] if chosen[0] else (), sort),
     if not context["has_any"]:
         context["has_dataset"] = catalogue.has_ready_dataset(request.user)
     name = "job_list_fragment" if request.headers.get("X-Fragment") else "jobs"

@@ -53,11 +53,19 @@ def check_url(url: str, *, allow_private: Collection[str] | None = None) -> None
         raise BadAddress(f"There is no host named {origin[1]}. Check the address for a typing error.") from None
 
 
-def session(*, allow_private: Collection[str] | None = None) -> requests.Session:
-    """A session that calls public addresses only. It raises `requests` exceptions: InvalidURL for what is forbidden."""
+def session(
+    *,
+    allow_private: Collection[str] | None = None,
+    whole_seconds: float | None = None,
+    most_bytes: int | None = None,
+) -> requests.Session:
+    """A session that calls public addresses only. It raises `requests` exceptions: InvalidURL for what is forbidden.
+
+    A call takes no longer than `whole_seconds`, and an answer has no more than `most_bytes`.
+    """
     made = _Session()
     made.trust_env = False  # neither a proxy nor a .netrc of this machine has a say
-    adapter = _Adapter(_Rules(_origins(allow_private)))
+    adapter = _Adapter(_Rules(_origins(allow_private), whole_seconds or WHOLE_SECONDS, most_bytes or MAX_BYTES))
     made.mount("https://", adapter)
     made.mount("http://", adapter)
     return made
@@ -152,20 +160,20 @@ class _Session(requests.Session):
 class _Rules:
     """What the connections of one session may reach, and a second handle on each, by which it can be ended."""
 
-    def __init__(self, private: frozenset[Origin]) -> None:
-        self.private = private
+    def __init__(self, private: frozenset[Origin], whole_seconds: float, most_bytes: int) -> None:
+        self.private, self.whole_seconds, self.most_bytes = private, whole_seconds, most_bytes
         self.handles: set[socket.socket] = set()
         self.retired: list[socket.socket] = []  # the connection is closed, but its last answer is still being read
         self.calling = self.too_late = False
 
     @contextmanager
     def in_time(self) -> Iterator[None]:
-        """End what takes longer than WHOLE_SECONDS, however steadily single bytes arrive."""
+        """End what takes longer than a call may, however steadily single bytes arrive."""
         self.calling, self.too_late = True, False
-        timer = threading.Timer(WHOLE_SECONDS, self._cut)
+        timer = threading.Timer(self.whole_seconds, self._cut)
         timer.daemon = True
         timer.start()
-        late = requests.exceptions.ReadTimeout(f"The call took longer than {WHOLE_SECONDS:g} seconds.")
+        late = requests.exceptions.ReadTimeout(f"The call took longer than {self.whole_seconds:g} seconds.")
         try:
             yield
         except requests.RequestException as error:
@@ -247,18 +255,18 @@ class _Adapter(HTTPAdapter):
             _allowed(_origin(request.url or ""), self.rules.private)
             with self.rules.in_time():
                 response = super().send(request, True, timeout or TIMEOUT, *args, **kwargs)
-                _read(response)
+                _read(response, self.rules.most_bytes)
         except BadAddress as error:
             raise requests.exceptions.InvalidURL(str(error), request=request) from None
         return response
 
 
-def _read(response: requests.Response) -> None:
-    """Take in the answer, as `requests` does without `stream`, but no more than MAX_BYTES of it."""
+def _read(response: requests.Response, most_bytes: int) -> None:
+    """Take in the answer, as `requests` does without `stream`, but no more than `most_bytes` of it."""
     body = bytearray()
     for piece in response.iter_content(PIECE):
         body += piece
-        if len(body) > MAX_BYTES:
+        if len(body) > most_bytes:
             response.close()
-            raise requests.exceptions.ContentDecodingError(f"The answer is longer than {MAX_BYTES:,} bytes.")
+            raise requests.exceptions.ContentDecodingError(f"The answer is longer than {most_bytes:,} bytes.")
     response._content = bytes(body)

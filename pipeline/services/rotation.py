@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
+
+from django.db import models
 
 from pipeline import vault
 from pipeline.accounts import bound_to
 from pipeline.models import Credential
 
 BATCH = 500
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A column that holds sealed values: what each is bound to, and what its row is called in a sentence."""
+
+    model: type[models.Model]
+    column: str
+    bound_to: Callable[[Any], str]
+    named: Callable[[Any], str]
+
+
+_SEALED = [Sealed(Credential, "secret", bound_to, lambda one: f"The {one.provider} key of {one.owner.get_username()}")]
+
+
+def also_reseal(sealed: Sealed) -> None:
+    """Apps that this one does not know add their columns, in AppConfig.ready()."""
+    _SEALED.append(sealed)
 
 
 @dataclass
@@ -22,25 +43,31 @@ class Tally:
 
 
 def reseal(tally: Tally, *, dry_run: bool = False) -> Iterator[str]:
-    """Seal every stored key with the newest key of the ring, and count in `tally`.
+    """Seal every stored secret with the newest key of the ring, and count in `tally`.
 
     Yield a sentence for each that cannot be opened, and an empty text after each batch. Safe to interrupt and to
     repeat, also while people save keys.
     """
+    for sealed in _SEALED:
+        yield from _reseal(sealed, tally, dry_run)
+
+
+def _reseal(sealed: Sealed, tally: Tally, dry_run: bool) -> Iterator[str]:
     last = None
-    while batch := _after(last):
-        for credential in batch:
+    while batch := _after(sealed, last):
+        for row in batch:
             tally.seen += 1
-            if vault.is_current(bytes(credential.secret)):
+            blob = bytes(getattr(row, sealed.column))
+            if vault.is_current(blob):
                 tally.current += 1
                 continue
             try:
-                opened = vault.unseal(bytes(credential.secret), bound_to(credential))
+                opened = vault.unseal(blob, sealed.bound_to(row))
             except vault.Unopenable as error:
                 tally.failed += 1
-                yield f"The {credential.provider} key of {credential.owner.get_username()} was left as it is. {error}"
+                yield f"{sealed.named(row)} was left as it is. {error}"
                 continue
-            if dry_run or _replace(credential, vault.seal(opened, bound_to(credential))):
+            if dry_run or _replace(sealed, row, blob, vault.seal(opened, sealed.bound_to(row))):
                 tally.resealed += 1
             else:
                 tally.changed += 1
@@ -48,11 +75,12 @@ def reseal(tally: Tally, *, dry_run: bool = False) -> Iterator[str]:
         yield ""
 
 
-def _after(last: object) -> list[Credential]:
-    rows = Credential.objects.select_related("owner").order_by("pk")
+def _after(sealed: Sealed, last: object) -> list[Any]:
+    rows = sealed.model._default_manager.select_related("owner").order_by("pk")
     return list((rows if last is None else rows.filter(pk__gt=last))[:BATCH])
 
 
-def _replace(credential: Credential, sealed: bytes) -> bool:
-    """Only what was read is replaced: a key that its owner saved since then is a newer one."""
-    return bool(Credential.objects.filter(pk=credential.pk, secret=credential.secret).update(secret=sealed))
+def _replace(sealed: Sealed, row: Any, before: bytes, after: bytes) -> bool:
+    """Only what was read is replaced: a secret that its owner saved since then is a newer one."""
+    unchanged = sealed.model._default_manager.filter(**{"pk": row.pk, sealed.column: before})
+    return bool(unchanged.update(**{sealed.column: after}))

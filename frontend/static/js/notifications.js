@@ -57,6 +57,7 @@ function take({ unread: count, items: latest }) {
   if (typeof count === "number") unread = count;
   drawCount();
   if (!$("#bell-panel").hidden) drawList();
+  document.dispatchEvent(new CustomEvent("stoker:notifications"));
 }
 
 function tell(item) {

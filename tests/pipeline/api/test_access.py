@@ -9,9 +9,11 @@ from enum import Enum
 from typing import Any
 
 import pytest
+from django.db.models.functions import Now
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from notifications.models import Notification
+from notifications import addresses
+from notifications.models import Delivery, Destination, Notification
 from tests.pipeline.api.conftest import Things
 
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -61,6 +63,23 @@ def dataset(things: Things) -> dict[str, Any]:
 def notification(things: Things) -> dict[str, Any]:
     owner = things.running.owner
     return {"notification_id": Notification.objects.create(owner=owner, type="job_started", title="x").pk}
+
+
+def destination(things: Things) -> dict[str, Any]:
+    row = Destination(owner=things.running.owner, kind="slack", name=str(uuid.uuid4()), hint="owner@example.org")
+    addresses.put(row, "https://127.0.0.1/nobody-calls-this")
+    row.save()
+    return {"destination_id": row.pk}
+
+
+def delivery(things: Things) -> dict[str, Any]:
+    row = Delivery.objects.create(
+        notification_id=notification(things)["notification_id"],
+        destination_id=destination(things)["destination_id"],
+        since=Now(),
+        next_try_at=Now(),
+    )
+    return {"delivery_id": row.pk}
 
 
 CASES = [
@@ -124,6 +143,17 @@ CASES = [
     Case("get", "api-notifications-unread", Kind.LIST),
     Case("post", "api-notifications-read-all", Kind.LIST),
     Case("post", "api-notification-read", Kind.OBJECT, notification),
+    Case("get", "api-destinations", Kind.LIST),
+    Case("post", "api-destinations", Kind.LIST),
+    Case("get", "api-destination", Kind.OBJECT, destination),
+    Case("patch", "api-destination", Kind.OBJECT, destination),
+    Case("delete", "api-destination", Kind.OBJECT, destination),
+    Case("post", "api-destination-test", Kind.OBJECT, destination),
+    Case("post", "api-destination-new-secret", Kind.OBJECT, destination),
+    Case("get", "api-deliveries", Kind.LIST),
+    Case("post", "api-delivery-send-again", Kind.OBJECT, delivery),
+    Case("get", "api-notification-settings", Kind.LIST),
+    Case("patch", "api-notification-settings", Kind.LIST),
     Case("get", "dataset-list", Kind.LIST),
     Case("post", "dataset-list", Kind.LIST),
     Case("post", "dataset-bring-in", Kind.LIST),

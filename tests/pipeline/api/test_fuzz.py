@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from django.db import transaction
+from django.urls import reverse
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.models import Job
+from tests.pipeline.api import test_access as access
 from tests.pipeline.api.conftest import ACCOUNT_KEY
 from training.hyperparameters import BY_NAME
 
@@ -18,6 +20,7 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
+KINDS = st.sampled_from(["email", "slack", "webhook", "apprise", "https://127.0.0.1/", "json://127.0.0.1/", "a@b.org"])
 calm = settings(
     max_examples=80, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -129,13 +132,42 @@ def test_saving_a_key(owner, rented, body):
         transaction.set_rollback(True)
 
 
-@pytest.mark.parametrize(
-    "path", ["/api/notifications/", "/api/tokens/", "/api/credentials/", "/api/presets/", "/api/datasets/"]
+@calm
+@given(
+    body=st.dictionaries(st.sampled_from(["kind", "name", "address", "enabled", "x"]), anything | KINDS, min_size=1),
+    method=st.sampled_from(["post", "patch"]),
 )
+@example(body={"kind": "webhook", "name": "a", "address": "https://[::1"}, method="post")
+@example(body={"kind": "slack", "name": "a", "address": "https://\x00"}, method="post")
+@example(body={"kind": "email", "name": "\x00", "address": "a@example.org"}, method="post")
+@example(body={"address": "http://example.org:99999999999/"}, method="patch")
+def test_a_destination(owner, things, body, method):
+    with transaction.atomic():
+        path = reverse("api-destination", kwargs=access.destination(things))
+        answer = getattr(owner.api, method)(path if method == "patch" else "/api/destinations/", body, format="json")
+        is_an_answer(answer, 200, 201, 400)
+        transaction.set_rollback(True)
+
+
+@calm
+@given(choices=anything | st.lists(st.dictionaries(st.sampled_from(["destination", "type", "wanted"]), anything)))
+def test_choices_of_events(owner, choices):
+    is_an_answer(owner.api.patch("/api/notification-settings/", {"choices": choices}, format="json"), 200, 400)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/notifications/", "/api/tokens/", "/api/credentials/", "/api/presets/", "/api/datasets/",
+        "/api/destinations/", "/api/deliveries/",
+    ],
+)  # fmt: skip
 @calm
 @given(
     query=st.dictionaries(
-        st.sampled_from(["page", "page_size", "unread", "type", "job"]), st.text(max_size=12), max_size=2
+        st.sampled_from(["page", "page_size", "unread", "type", "job", "state", "destination"]),
+        st.text(max_size=12),
+        max_size=2,
     )
 )
 def test_any_query_of_other_lists(owner, path, query):
