@@ -21,8 +21,8 @@ def compare(request: HttpRequest) -> HttpResponse:
     """?ids=<job id>,<job id>,...: two to eight of one's own jobs. &add=<job id> leads to the page with it."""
     asked = [part.strip() for part in request.GET.get("ids", "").split(",") if part.strip()]
     if request.GET.get("add"):
-        ids = ",".join(dict.fromkeys([*asked, request.GET["add"]]))
-        return HttpResponseRedirect(f"{reverse('frontend:compare')}?ids={quote(ids, safe=',')}")
+        longer = ",".join(dict.fromkeys([*asked, request.GET["add"]]))
+        return HttpResponseRedirect(f"{reverse('frontend:compare')}?ids={quote(longer, safe=',')}")
     try:
         ids = list(dict.fromkeys(UUID(one) for one in asked))
     except ValueError:

@@ -28,6 +28,7 @@ LONGEST_BY_DAY = 124  # days; longer spans are drawn a month a bar
 def spending_page(request: HttpRequest) -> HttpResponse:
     """The whole page, or with the header X-Fragment only how this month stands. ?from= and ?to= choose other days."""
     owner_id = request.user.pk
+    assert owner_id is not None
     month = holds.month_of(owner_id)
     if request.headers.get("X-Fragment"):
         return render(request, "frontend/spending/month.html", _month(month))

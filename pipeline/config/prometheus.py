@@ -61,7 +61,10 @@ def lines(now: datetime) -> Iterator[str]:
     month = f"{now:%Y-%m}"
     written = overview.rows_written()
     families: list[tuple[str, str, str, Iterable[Sample]]] = [
-        ("jobs", "gauge", "Jobs by status.", [({"status": status.value}, number) for status, number in overview.job_counts().items()]),
+        (
+            "jobs", "gauge", "Jobs by status.",
+            [({"status": status.value}, number) for status, number in overview.job_counts().items()],
+        ),
         (
             "queue_oldest_seconds", "gauge", "Age of the job that is longest in an active status.",
             [({"status": one.status.value}, _seconds(now, one.oldest)) for one in queue],
