@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from pipeline import accounts
-from pipeline.providers.base import Offer, Provider, ProviderError
+from pipeline.providers.base import Offer, Provider, ProviderError, TakesFallbacks
 from pipeline.providers.registry import provider_class, provider_names
 
 logger = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ class Stand:
     simulated: bool
     needs_account: bool
     has_account: bool
+    takes_fallbacks: bool = False
     offers: Sequence[Offer] = ()
     problem: str = ""
 
@@ -62,7 +63,10 @@ def _stand(name: str, answer: Sequence[Offer] | Exception | None) -> Stand:
     else:
         offers = answer
     has_account = not isinstance(answer, accounts.NoAccount)
-    return Stand(name, kind.label, kind.simulated, kind.needs_account, has_account, offers, problem)
+    return Stand(
+        name, kind.label, kind.simulated, kind.needs_account, has_account, isinstance(kind, TakesFallbacks), offers,
+        problem,
+    )  # fmt: skip
 
 
 def _ask(opened: Mapping[str, Provider]) -> dict[str, Sequence[Offer] | Exception]:

@@ -41,6 +41,9 @@ def build_spec(attempt: Attempt) -> RunSpec:
     Attempt.objects.filter(pk=attempt.pk).update(
         first_contact_at=Coalesce("first_contact_at", Now()), last_seen_at=Now()
     )
+    resume = _resume_point(job)
+    if resume is not None:
+        _say_resumed(attempt, resume.step)
     return RunSpec(
         job_id=str(job.pk),
         attempt=attempt.n,
@@ -50,8 +53,18 @@ def build_spec(attempt: Attempt) -> RunSpec:
         eval_dataset=dataset_link(job.eval_dataset) if job.eval_dataset else None,
         hyperparameters=job.hyperparameters,
         limits=Limits(max_seconds=seconds_granted(job, attempt)),
-        resume=_resume_point(job),
+        resume=resume,
     )
+
+
+def _say_resumed(attempt: Attempt, step: int) -> None:
+    """Once for an attempt, however often its program asks for the spec."""
+    with transaction.atomic():
+        job = Job.objects.select_for_update(of=("self",)).get(pk=attempt.job_id)
+        if not job.events.filter(attempt=attempt.n, data__what="resumed").exists():
+            message = f"Goes on from the checkpoint of step {step}."
+            data = {"what": "resumed", "step": step}
+            transitions.record_event(job.pk, EventType.CHECKPOINT, message, data=data, attempt=attempt.n)
 
 
 def newest_checkpoint(job: Job) -> Artifact | None:

@@ -127,6 +127,13 @@ def setting(value: Any) -> str:
 
 
 @register.filter
+def limit(value: Any) -> str:
+    """The least or greatest value a person may type."""
+    amount = float(value)
+    return f"{amount:,.0f}" if amount == int(amount) else f"{amount:g}".replace("e-0", "e-")
+
+
+@register.filter
 def hours(seconds: Any) -> str:
     """Seconds as hours for an input, without needless zeros; empty when there is nothing."""
     amount = show.number(seconds)

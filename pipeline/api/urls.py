@@ -14,6 +14,7 @@ from pipeline.api.views.datasets import RepeatableDatasets
 from pipeline.api.views.deployments import DeploymentViewSet
 from pipeline.api.views.jobs import JobViewSet
 from pipeline.api.views.logs import LogPlacesView, LogsView
+from pipeline.api.views.offers import OffersView
 
 JOB = "jobs/<uuid:job_id>/"
 
@@ -23,10 +24,10 @@ router.register("datasets", RepeatableDatasets, basename="dataset")
 urlpatterns = [
     *router.urls,
     path("jobs/", JobViewSet.as_view({"get": "list", "post": "create"}), name="api-jobs"),
-    path(JOB, JobViewSet.as_view({"get": "retrieve", "patch": "limits", "delete": "destroy"}), name="api-job"),
     path("jobs.csv", many.JobsCsvView.as_view(), name="api-jobs-csv"),
     path("jobs/cancel/", many.CancelManyView.as_view(), name="api-jobs-cancel"),
     path("jobs/compare/", many.CompareView.as_view(), name="api-jobs-compare"),
+    path(JOB, JobViewSet.as_view({"get": "retrieve", "patch": "limits", "delete": "destroy"}), name="api-job"),
     path(f"{JOB}start/", JobViewSet.as_view({"post": "start"}), name="api-job-start"),
     path(f"{JOB}cancel/", JobViewSet.as_view({"post": "cancel"}), name="api-job-cancel"),
     path(f"{JOB}retry/", JobViewSet.as_view({"post": "retry"}), name="api-job-retry"),
@@ -49,16 +50,6 @@ urlpatterns = [
     path(
         "artifacts/<uuid:artifact_id>/download/", telemetry.ArtifactDownloadView.as_view(), name="api-artifact-download"
     ),
-    path("deployments/", DeploymentViewSet.as_view({"post": "start"}), name="api-deployments"),
-    path("deployments/<uuid:job_id>/", DeploymentViewSet.as_view({"get": "retrieve"}), name="api-deployment"),
-    path("deployments/<uuid:job_id>/stop/", DeploymentViewSet.as_view({"post": "stop"}), name="api-deployment-stop"),
-    path("presets/", PresetViewSet.as_view({"get": "list"}), name="api-presets"),
-    path("presets/<slug:slug>/", PresetViewSet.as_view({"get": "retrieve"}), name="api-preset"),
-    path("base-models/", BaseModelsView.as_view(), name="api-base-models"),
-    path("hyperparameters/", HyperparametersView.as_view(), name="api-hyperparameters"),
-    path("providers/", ProvidersView.as_view(), name="api-providers"),
-    path("spending/", money.SpendingView.as_view(), name="api-spending"),
-    path("spending.csv", money.SpendingCsvView.as_view(), name="api-spending-csv"),
     path(f"{JOB}rules/", rules.JobRulesView.as_view(), name="api-job-rules"),
     path("rules/", rules.RuleViewSet.as_view({"get": "list", "post": "create"}), name="api-rules"),
     path("rules/kinds/", rules.RuleKindsView.as_view(), name="api-rule-kinds"),
@@ -70,6 +61,17 @@ urlpatterns = [
         name="api-rule",
     ),
     path("rules/<uuid:rule_id>/arm/", rules.RuleViewSet.as_view({"post": "arm"}), name="api-rule-arm"),
+    path("deployments/", DeploymentViewSet.as_view({"post": "start"}), name="api-deployments"),
+    path("deployments/<uuid:job_id>/", DeploymentViewSet.as_view({"get": "retrieve"}), name="api-deployment"),
+    path("deployments/<uuid:job_id>/stop/", DeploymentViewSet.as_view({"post": "stop"}), name="api-deployment-stop"),
+    path("presets/", PresetViewSet.as_view({"get": "list"}), name="api-presets"),
+    path("presets/<slug:slug>/", PresetViewSet.as_view({"get": "retrieve"}), name="api-preset"),
+    path("base-models/", BaseModelsView.as_view(), name="api-base-models"),
+    path("hyperparameters/", HyperparametersView.as_view(), name="api-hyperparameters"),
+    path("providers/", ProvidersView.as_view(), name="api-providers"),
+    path("offers/", OffersView.as_view(), name="api-offers"),
+    path("spending/", money.SpendingView.as_view(), name="api-spending"),
+    path("spending.csv", money.SpendingCsvView.as_view(), name="api-spending-csv"),
     path("budget/", money.BudgetView.as_view(), name="api-budget"),
     path("estimates/", money.EstimatesView.as_view(), name="api-estimates"),
     path("tokens/", TokenViewSet.as_view({"get": "list", "post": "create"}), name="api-tokens"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import hashlib
 import os
 import secrets
@@ -12,6 +13,20 @@ from pathlib import Path
 
 # The shortest limit for the path of a Unix socket among the systems we run on (macOS), with room for a file name.
 SOCKET_PATH_LIMIT = 103
+
+
+def running_at(home: Path) -> str | None:
+    """The address of the product that runs on `home` now, None when none does."""
+    try:
+        lock = open(home / "stack.lock")
+    except FileNotFoundError:
+        return None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return lock.read().partition(",")[0].strip() or None
+    return None
 
 
 def write_once(path: Path, text: str) -> str:

@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.config.env import Env, Refused
+from pipeline.config.home import running_at
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FLAG = "STOKER_PLAYGROUND"
 KEY = "playground-key"  # opens an account at both
 FOLDER = "playground"
+PORT_FILE = "port"
 NAMES = ("runpod", "cluster")
 FREE_SECONDS = 2.0
 PROVIDERS = {
@@ -31,7 +33,12 @@ def is_wanted(variables: Mapping[str, str]) -> bool:
 
 
 def with_imitations(variables: Mapping[str, str] = os.environ) -> Mapping[str, str]:
-    """The variables with the addresses of the imitations in place of any others, if a playground is wanted."""
+    """The variables with the addresses of the imitations in place of any others, if a playground is wanted.
+
+    A command in another terminal belongs to the playground that runs on its folder, whether it was told so or not.
+    """
+    if not Env(variables).is_set(FLAG) and (port := _running_port(variables)) is not None:
+        variables = {**variables, FLAG: "1", "PORT": str(port)}
     if not is_wanted(variables):
         return variables
     runpod, cluster = ports(variables)
@@ -42,6 +49,25 @@ def with_imitations(variables: Mapping[str, str] = os.environ) -> Mapping[str, s
         "RUNPOD_IMAGE": "imitated/stoker-pod:playground",
         "GPU_CLUSTER_API_URL": f"http://127.0.0.1:{cluster}",
     }
+
+
+def mark(folder: Path, port: int | None) -> None:
+    """Note that a playground runs on `folder`, or with None that what runs there is none."""
+    note = folder / FOLDER / PORT_FILE
+    if port is None:
+        note.unlink(missing_ok=True)
+    else:
+        note.parent.mkdir(mode=0o700, exist_ok=True)
+        note.write_text(f"{port}\n", "ascii")
+
+
+def _running_port(variables: Mapping[str, str]) -> int | None:
+    folder = Path(variables.get("STOKER_HOME") or ROOT / ".stoker")
+    try:
+        port = int((folder / FOLDER / PORT_FILE).read_text("ascii"))
+    except (OSError, ValueError):
+        return None
+    return port if running_at(folder) else None
 
 
 def ports(variables: Mapping[str, str]) -> tuple[int, int]:

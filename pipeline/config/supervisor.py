@@ -37,20 +37,6 @@ UVICORN = ["-m", "uvicorn", "--log-level", "warning", "--no-access-log", "--no-s
 APPLICATION = "pipeline.config.asgi:application"
 
 
-def running_at(home: Path) -> str | None:
-    """The address of the product that runs on `home` now, None when none does."""
-    try:
-        lock = open(home / "stack.lock")
-    except FileNotFoundError:
-        return None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return lock.read().partition(",")[0].strip() or None
-    return None
-
-
 class Stack:
     """The product on the folder `home`, answering on `host`:`port`.
 
@@ -104,6 +90,7 @@ class Stack:
             self._take_folder()
             self._take_port()
             self._imitations = playground.commands(self.environment)
+            playground.mark(self.home, self.port if self._imitations else None)
             self._start_services()
             self._prepare()
             self._describe_children()

@@ -79,7 +79,9 @@ class MachineRef:
     name: str
     external_id: str = ""  # empty when the answer to create was never seen
     after_step: int = 0  # report metric points after this step (providers that report instead of the program)
-    stop_acknowledged: bool = False  # the provider said yes to an earlier `stop`: missing now is evidence of the end
+    # It was seen to run and has said its last word or been told to end, or the provider said yes to an earlier `stop`:
+    # that it is missing now is evidence of its end.
+    end_expected: bool = False
     id_only: bool = False  # `stop` ends the machine of this external id, and never another of the same name
 
 
@@ -220,6 +222,13 @@ class TakesCallbacks(Protocol):
     @staticmethod
     def called_id(body: Mapping[str, Any]) -> str:
         """The machine's external id as the object names it, "" when it names none."""
+
+
+@runtime_checkable
+class TakesFallbacks(Protocol):
+    """A provider whose `create` goes on to `CreateRequest.fallbacks` when there is surely no machine of the first."""
+
+    takes_fallbacks: ClassVar[bool]
 
 
 class ProviderError(Exception):

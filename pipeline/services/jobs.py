@@ -114,7 +114,7 @@ def draft(
         provider=provider,
         gpu_type=offer.type,
         gpu_count=gpu_count,
-        cloud=cloud,
+        cloud=cloud or offer.cloud,  # the one whose price was told
         gpu_fallbacks=[{"type": one["type"], "cloud": one.get("cloud", cloud)} for one in gpu_fallbacks],
         price_per_hour=offer.price_per_hour * gpu_count,
         budget_limit=budget_limit,

@@ -28,6 +28,7 @@ from pipeline.leases import (
     release_all,
 )
 from pipeline.models import Attempt, EventType, Job, ProviderCall
+from pipeline.models.jobs import Desired
 from pipeline.providers.base import AuthError, Machine, MachineRef, MachineState, Provider, ProviderError
 from pipeline.providers.registry import UnknownProvider, provider_class
 from pipeline.services import stopping, submission
@@ -303,9 +304,11 @@ def _stop_for_a_limit(job_id: UUID, reason: EndReason) -> None:
 
 
 def _ref(attempt: Attempt) -> MachineRef:
+    # A machine that was seen to run and is to end may have ended itself; a new one may only not be shown yet.
+    ends = attempt.running_seen_at is not None and (attempt.outcome or attempt.job.desired == Desired.STOP)
     return MachineRef(
         attempt.name,
         attempt.external_id,
         after_step=attempt.reported_step,
-        stop_acknowledged=attempt.stop_acknowledged_at is not None,
+        end_expected=bool(ends) or attempt.stop_acknowledged_at is not None,
     )

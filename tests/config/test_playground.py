@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import socket
 import subprocess
@@ -209,3 +210,21 @@ def test_a_playground_with_a_machine_on_the_leak_board_is_not_left(imitated, set
 def test_outside_a_playground_no_key_is_saved(settings, db):
     with pytest.raises(CommandError, match="This is no playground"):
         call_command("open_playground")
+
+
+def test_a_command_in_another_terminal_belongs_to_the_playground_that_runs(tmp_path):
+    variables = REAL | {"STOKER_HOME": str(tmp_path), "PORT": "8000"}
+    playground.mark(tmp_path, 8500)
+    assert playground.with_imitations(variables) == variables, "nothing runs there now"
+    with open(tmp_path / "stack.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("http://127.0.0.1:8500, process 1\n")
+        lock.flush()
+        seen = playground.with_imitations(variables)
+        assert (seen["RUNPOD_API_URL"], seen["PORT"]) == ("http://127.0.0.1:8501/v2", "8500")
+        assert (
+            playground.with_imitations(variables | {"STOKER_PLAYGROUND": "0"})["RUNPOD_API_URL"]
+            == REAL["RUNPOD_API_URL"]
+        )
+        playground.mark(tmp_path, None)
+        assert playground.with_imitations(variables) == variables, "what runs there is none"

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from pipeline.config.env import Refused
-from pipeline.config.supervisor import ROOT, Stack, running_at
+from pipeline.config.home import running_at
+from pipeline.config.supervisor import ROOT, Stack
 from tests.conftest import FOLDER, OUTSIDE, WORKER, free_port
 from tests.waiting import until
 

@@ -31,12 +31,26 @@ pytestmark = pytest.mark.timeout(240)
 def fill_job(page: Page, name: str, machine: str, **hyperparameters: object) -> None:
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_label("Model id").fill("test/tiny")
-    folded = page.locator("details[data-group]:not([open]) > summary")
-    while folded.count():
-        folded.first.click()
+    folded = page.locator("#all-settings:not([open]) > summary")
+    if folded.count():
+        folded.click()
     for field, value in hyperparameters.items():
         page.locator(f"#h-{field}").fill(str(value))
-    page.locator("#offers").get_by_label(machine).check()
+    choose_machine(page, machine)
+
+
+def choose_machine(page: Page, name: str) -> None:
+    more = page.locator("#offers-more")
+    if more.is_visible():
+        more.click()
+    page.locator("#offers").get_by_label(name).check()
+
+
+def start(page: Page) -> None:
+    """Start what is in the form, past the last check."""
+    page.get_by_role("button", name="Start training").click()
+    page.get_by_role("dialog").get_by_role("button", name="Start").click()
+    page.wait_for_url("**/jobs/*-*/")
 
 
 def test_from_a_sign_in_link_to_a_real_adapter(stack: Stack, browser: Browser, models: None, desk: Desk) -> None:
@@ -75,17 +89,15 @@ def test_from_a_sign_in_link_to_a_real_adapter(stack: Stack, browser: Browser, m
 
     page.get_by_role("link", name="Use in a new job").click()
     expect(page.get_by_label("Dataset", exact=True).locator("option:checked")).to_contain_text("brush strokes")
-    page.locator("#offers .provider").first.wait_for()
+    page.locator("#offers tbody tr").first.wait_for()
     settings = {
         "max_steps": 60, "logging_steps": 1, "eval_steps": 30, "save_steps": 30, "max_length": 128, "r": 4,
         "learning_rate": 0.005, "held_out_samples": 2, "sample_max_new_tokens": 8,
     }  # fmt: skip
-    local = page.locator(".provider", has_not=page.locator(".tag-simulated")).locator("input").first
-    fill_job(page, "first fire", local.locator("xpath=..").inner_text().splitlines()[0], **settings)
+    fill_job(page, "first fire", "This machine", **settings)
     expect(page.locator('[data-plan="steps"]')).to_contain_text("60")
-    page.get_by_role("button", name="Start training").click()
+    start(page)
 
-    page.wait_for_url("**/jobs/*-*/")
     loaded = page.evaluate("performance.timeOrigin")
     expect_status(page, "Running", 60)
     step = wait_step_beyond(page, 0)
@@ -126,7 +138,7 @@ def test_from_a_sign_in_link_to_a_real_adapter(stack: Stack, browser: Browser, m
 
 def test_a_simulated_job_from_the_form_seen_on_both_pages(desk: Desk, paints: dict[str, Any]) -> None:
     page = desk.open(f"/jobs/new/?dataset={paints['id']}")
-    page.locator("#offers .provider").first.wait_for()
+    page.locator("#offers tbody tr").first.wait_for()
     fill_job(page, "pretence", "Simulated GPU, 60 times faster", max_steps=60, logging_steps=1, max_length=256)
     page.locator("#h-per_device_train_batch_size").fill("8")
     page.locator("#h-gradient_accumulation_steps").fill("64")
@@ -134,8 +146,7 @@ def test_a_simulated_job_from_the_form_seen_on_both_pages(desk: Desk, paints: di
     jobs = desk.open("/jobs/")
     expect(jobs.locator("#link-state")).to_have_attribute("data-state", "live")
     loaded = jobs.evaluate("performance.timeOrigin")
-    page.get_by_role("button", name="Start training").click()
-    page.wait_for_url("**/jobs/*-*/")
+    start(page)
     job_id = page.url.rstrip("/").rsplit("/", 1)[1]
     row = jobs.locator(f'[data-job="{job_id}"]')
     expect(row).to_be_visible(timeout=15_000)
@@ -160,9 +171,53 @@ def test_a_simulated_job_from_the_form_seen_on_both_pages(desk: Desk, paints: di
     expect(jobs.locator("#bell-list")).to_contain_text("pretence is completed")
 
 
+def test_figures_follow_the_choices_and_nothing_starts_before_the_last_check(
+    desk: Desk, paints: dict[str, Any], grace: Person
+) -> None:
+    """What one simulated job took is what the next one is estimated from."""
+    teacher = simulate(grace.account, paints, "sim-1000x", steps=40, base_model="Qwen/Qwen2.5-0.5B-Instruct")
+    grace.account.wait_ended(teacher)
+    page = desk.open(f"/jobs/new/?dataset={paints['id']}&preset=quick-test")
+    expect(page.locator("#data-facts")).to_contain_text("longest")
+    page.locator("#offers tbody tr").first.wait_for()
+    page.get_by_label("Name", exact=True).fill("looked at twice")
+    page.get_by_label("Search the catalogue").fill("qwen 0.5b")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Model id")).to_have_value("Qwen/Qwen2.5-0.5B-Instruct")
+    choose_machine(page, "Simulated GPU, 1,000 times faster")
+    row = page.locator("#offers tr.chosen")
+    expect(row.locator('[data-cell="fit"]')).to_contain_text("Fits")
+    expect(row.locator('[data-cell="time"]')).to_contain_text("from 1 job")
+    shown = page.locator('[data-plan="total"]').inner_text()
+    page.locator("#h-max_steps").fill("4000")
+    expect(page.locator('[data-plan="total"]')).not_to_have_text(shown)
+    expect(page.locator('[data-plan="time"]')).to_contain_text("from 1 job")
+    page.locator("#h-r").fill("0")
+    expect(page.locator('[data-error="hyperparameters.r"]')).to_contain_text("between 1 and 1,024")
+    page.locator('[data-hyper="r"] [data-reset]').click()
+    expect(page.locator('[data-error="hyperparameters.r"]')).to_be_empty()
+    page.locator('[data-hyper="max_steps"] [data-reset]').click()
+
+    page.get_by_role("button", name="Start training").click()
+    last = page.get_by_role("dialog")
+    expect(last).to_contain_text("looked at twice")
+    expect(last.locator(".last-warnings")).to_contain_text("This is a simulation")
+    expect(last.locator(".last-sentences")).to_contain_text("It will probably take")
+    expect(last.get_by_role("button", name="Start")).to_be_focused()
+    found = flaws(page, "#last-check")
+    page.keyboard.press("Escape")
+    expect(last).to_be_hidden()
+    expect(page.get_by_role("button", name="Start training")).to_be_focused()
+    page.keyboard.press("Enter")
+    last.get_by_role("button", name="Start").click()
+    page.wait_for_url("**/jobs/*-*/")
+    expect_status(page, "Completed")
+    assert not found, "\n".join(found)
+
+
 def test_the_form_says_what_is_wrong_beside_the_field(desk: Desk, paints: dict[str, Any]) -> None:
     page = desk.open("/jobs/new/")
-    page.locator("#offers .provider").first.wait_for()
+    page.locator("#offers tbody tr").first.wait_for()
     page.get_by_role("button", name="Start training").click()
     expect(page.locator('[data-error="name"]')).to_have_text("Give the job a name.")
     expect(page.get_by_label("Name", exact=True)).to_be_focused()

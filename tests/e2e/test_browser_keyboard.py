@@ -122,12 +122,12 @@ def test_dialog_and_tabs_of_a_job(desk: Desk, endless: str) -> None:
 
 def test_a_job_is_made_and_started_without_a_mouse(desk: Desk, paints: dict[str, Any]) -> None:
     page = desk.open("/jobs/new/")
-    page.locator("#offers .provider").first.wait_for()
+    page.locator("#offers tbody tr").first.wait_for()
     tab_to(page, page.get_by_label("Name", exact=True))
     page.keyboard.type("typed")
     tab_to(page, page.get_by_label("Dataset", exact=True), 1)
     page.keyboard.type("paints")
-    tab_to(page, page.get_by_label("Model id"), 5)
+    tab_to(page, page.get_by_label("Model id"), 9)
     page.keyboard.press("ControlOrMeta+a")
     page.keyboard.type("test/tiny")
     steps = page.get_by_label("Most steps").or_(page.locator("#h-max_steps"))
@@ -143,6 +143,8 @@ def test_a_job_is_made_and_started_without_a_mouse(desk: Desk, paints: dict[str,
         page.keyboard.press("ArrowDown")
     expect(wanted).to_be_checked()
     tab_to(page, page.get_by_role("button", name="Start training"), 12)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog").get_by_role("button", name="Start")).to_be_focused()
     page.keyboard.press("Enter")
     page.wait_for_url("**/jobs/*-*/")
     expect_status(page, "Completed")

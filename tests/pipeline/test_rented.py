@@ -194,7 +194,10 @@ class RentedProvider(ScriptedProvider):
 class TestAccounts:
     @pytest.fixture(autouse=True)
     def rented(self, world: World, settings: Any) -> None:
-        settings.STOKER_PROVIDERS = {"scripted": "x", "rented": f"{__name__}.RentedProvider"}
+        settings.STOKER_PROVIDERS = {
+            "scripted": "tests.fakes.provider.ScriptedProvider",
+            "rented": f"{__name__}.RentedProvider",
+        }
         RentedProvider.refused, RentedProvider.looks = set(), []
 
     def person_with_key(self, key: str) -> Any:

@@ -18,8 +18,11 @@ export function h(tag, attributes = {}, ...children) {
 
 /** A copy of an icon that the server put into the page. */
 export function icon(name) {
-  const found = document.querySelector("#icons")?.content.querySelector(`[data-icon="${name}"] svg`);
-  return found ? found.cloneNode(true) : document.createTextNode("");
+  for (const template of document.querySelectorAll("#icons, #form-icons")) {
+    const found = template.content.querySelector(`[data-icon="${name}"] svg`);
+    if (found) return found.cloneNode(true);
+  }
+  return document.createTextNode("");
 }
 
 /** Write text only when it differs: an unchanged text needs no layout and no announcement. */

@@ -2,6 +2,9 @@
 import { $, $$, setText, show } from "./dom.js";
 import { parseValue, sameValue, typed } from "./plan.js";
 
+/** A value as it is read, not as it is typed: a switch is on or off. */
+const shown = (value) => (typeof value === "boolean" ? (value ? "On" : "Off") : typed(value));
+
 export class HyperFields {
   constructor(form, data, changed) {
     Object.assign(this, { form, data, changed });
@@ -15,6 +18,18 @@ export class HyperFields {
       this.boxes.forEach((box) => this.reset(box, false));
       this.tell();
     });
+  }
+
+  get names() {
+    return this.fields.keys();
+  }
+
+  /** Write a value as if a person had typed it. */
+  set(name, value) {
+    const box = this.boxes.find((one) => one.dataset.hyper === name);
+    this.control(box).value = typed(value);
+    this.mark(box, true);
+    this.control(box).focus();
   }
 
   control(box) {
@@ -62,6 +77,7 @@ export class HyperFields {
     const differs = !sameValue(this.value(box), this.preset[box.dataset.hyper]);
     box.classList.toggle("changed", differs);
     show($("[data-reset]", box), differs);
+    setText($("[data-preset-value]", box), differs ? `Preset: ${shown(this.preset[box.dataset.hyper])}` : "");
     if (tell) this.tell();
   }
 
@@ -72,7 +88,12 @@ export class HyperFields {
 
   tell() {
     const total = $$(".hyper.changed", this.form).length;
-    setText($("#changed-count"), total ? `${total} changed from the preset` : "");
+    for (const tag of $$("[data-preset-changed]", this.form)) {
+      const own = $("input", tag.closest(".pick")).checked;
+      show(tag, own && total);
+      setText(tag, `${total} changed`);
+    }
+    setText($("#changed-count"), total ? `${total} ${total === 1 ? "value differs" : "values differ"} from the preset` : "");
     show($("#reset-all"), total);
     for (const group of $$("[data-group]", this.form)) {
       const n = $$(".hyper.changed", group).length;

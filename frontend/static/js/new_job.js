@@ -1,239 +1,301 @@
-// The new-job form: choices become a plan beside them, the API checks everything, its errors stand beside their fields.
-import { call, rows } from "./api.js";
-import { $, $$, dataOf, h, setText, show } from "./dom.js";
+// The page of a new job: choices become figures beside them while they are made, and nothing starts before a last check.
+import { call } from "./api.js";
+import { OffersQuestion } from "./ask_offers.js";
+import { $, $$, dataOf, h, icon, setText, show } from "./dom.js";
+import { Fallbacks } from "./fallbacks.js";
 import { count, duration, money } from "./format.js";
 import { HyperFields } from "./hyper_fields.js";
+import { FormErrors } from "./job_form_errors.js";
+import { askLast, warnings } from "./last_check.js";
+import { ModelChoice, isModelId } from "./model_choice.js";
+import { FITS, fitText, hoursText, priceText, rangeText, sureText, totalText } from "./offer_rows.js";
 import { Offers } from "./offers.js";
 import { mostCost, steps } from "./plan.js";
+import { cutAt, cutText, facts } from "./preflight.js";
+import { NewJobRules } from "./rules_form.js";
 
 const form = $("#job-form");
 const data = dataOf("form-data");
 const field = (name) => form.elements[name];
-const plan = (name) => $(`[data-plan="${name}"]`);
-const hyper = new HyperFields(form, data, () => drawPlan());
-const offers = new Offers($("#offers"), () => drawPlan());
+const errors = new FormErrors(form);
+const hyper = new HyperFields(form, data, () => changed());
+const models = new ModelChoice(form, () => changed());
+const question = new OffersQuestion({ body: () => asked(), answered, failed: (error) => failed(error), waiting: (yes) => offers.waiting(yes) });
+const offers = new Offers($("#offers"), { changed: () => draw(), retry: () => question.ask({ again: true }), wanted: data.machine });
+const fallbacks = new Fallbacks($("#fallbacks"), { changed: () => changed(), wanted: data.machine });
+const rules = new NewJobRules($("#new-job-rules"), { preset: () => presetSlug() ?? "", given: data.rules });
 let presetBefore = hyper.preset;
-const SHOWN_MODELS = 8; // the style sheet folds away the rest
+let answer = null; // of the last question about machines
+let month = null; // what the owner's month leaves
 
-// ---- the plan
+// ---- what the fields say
 
-const number = (text) => (String(text).trim() === "" ? null : Number(String(text).replace(",", ".")));
+const number = (text) => (String(text).trim() === "" ? null : Number(String(text).replace(",", ".").replace(/^\$/, "")));
 const seconds = () => Math.round((number(field("hours").value) ?? NaN) * 3600);
-const gpus = () => Math.max(1, Number(field("count").value) || 1);
+const gpus = () => Math.max(1, Math.min(64, Math.round(Number(field("count").value)) || 1));
+const dataset = () => data.datasets[field("dataset").value] ?? null;
+const evaluation = () => data.datasets[field("eval_dataset").value] ?? null;
+const modelId = () => field("base_model").value.trim();
+const budget = () => number(field("budget_limit").value);
+
+/** The question behind the table: what decides memory, time and price, and nothing else. */
+function asked() {
+  const model = modelId();
+  return {
+    dataset: field("dataset").value || null,
+    base_model: isModelId(model) ? model : "",
+    preset: presetSlug(),
+    hyperparameters: hyper.overrides(),
+    gpu_config: { count: gpus() },
+    ...(seconds() >= 60 && seconds() <= 14 * 86400 ? { max_duration: seconds() } : {}),
+  };
+}
+
+function presetSlug() {
+  return $('input[name="preset"]:checked', form)?.value ?? null;
+}
+
+function body(start) {
+  const row = offers.chosen;
+  return {
+    name: field("name").value.trim(),
+    dataset: field("dataset").value || null,
+    eval_dataset: field("eval_dataset").value || null,
+    base_model: modelId(),
+    preset: presetSlug(),
+    hyperparameters: hyper.overrides(),
+    ...(row ? { gpu_config: { provider: row.provider, type: row.type, count: gpus(), cloud: row.cloud ?? "", fallbacks: fallbacks.body() } } : {}),
+    budget_limit: field("budget_limit").value.trim() === "" ? null : (budget() || field("budget_limit").value.trim()),
+    max_duration: Number.isFinite(seconds()) ? seconds() : field("hours").value.trim(),
+    priority: Number(field("priority").value),
+    retry_policy: { max_attempts: Number(field("max_attempts").value) },
+    rules: rules.value(),
+    ...(start === undefined ? {} : { start }),
+  };
+}
+
+/** Everything the last check speaks about. `limit`: what the server said that the job may cost in all. */
+function chosen(limit = null) {
+  const row = { ...offers.chosen };
+  const price = Number(row.price_per_hour);
+  let most = mostCost(price, 1, seconds(), budget());
+  if (most && limit !== null && Number(limit) < most.amount - 0.005) most = { amount: Number(limit), by: "month" };
+  return {
+    name: field("name").value.trim(), dataset: dataset(), evaluation: evaluation(), model: modelId(), listed: models.listed,
+    guessed: answer?.model.guessed, row, fallbacks: fallbacks.rows, values: hyper.values(), budget: budget(), most,
+    seconds: seconds(), attempts: Number(field("max_attempts").value), rules: rules.rules.filter((one) => one.enabled).length,
+  };
+}
+
+// ---- the summary
 
 function put(name, main, small = "") {
-  const place = plan(name);
+  const place = $(`[data-plan="${name}"]`);
   const text = `${main}|${small}`;
   if (place.dataset.now === text) return;
   place.dataset.now = text;
   place.replaceChildren(main, ...(small ? [h("small", {}, small)] : []));
 }
 
-function drawPlan() {
-  const dataset = data.datasets[field("dataset").value];
-  const evaluation = data.datasets[field("eval_dataset").value];
+function draw() {
+  const row = offers.chosen;
   const values = hyper.values();
-  const chosen = offers.chosen;
-  const kept = evaluation ? `validated on ${evaluation.name}` : Number(values.validation_split) > 0 ? `${Math.round(Number(values.validation_split) * 1000) / 10} % kept apart for validation` : "no validation";
-  put("data", dataset ? `${dataset.name}, ${count(dataset.rows)} rows` : "Choose a dataset", dataset ? kept : "");
-  put("model", field("base_model").value.trim() || "Choose a model", { none: "", "8bit": "loaded in 8 bits", "4bit": "loaded in 4 bits (QLoRA)" }[values.quantization] ?? "");
-  const machines = chosen ? gpus() : 1;
-  const found = steps(dataset?.rows, values, machines, Boolean(evaluation));
-  put("batch", found ? `${count(found.batch)} rows` : "–", found ? `${values.per_device_train_batch_size} × ${values.gradient_accumulation_steps}${machines > 1 ? ` × ${machines} GPUs` : ""}` : "");
-  put("steps", found?.total ? `about ${count(found.total)}` : "–", found?.perEpoch ? `${count(found.perEpoch)} an epoch${values.packing ? ", fewer with packing" : ""}` : "");
-  put("machine", chosen ? `${machines > 1 ? `${machines} × ` : ""}${chosen.offer.label || chosen.offer.type}` : "Choose a machine", chosen ? chosen.provider.label || chosen.provider.name : "");
-  const price = chosen ? Number(chosen.offer.price_per_hour) : null;
-  put("price", price === null ? "–" : price === 0 ? "Free" : `${money(price * machines)} per hour`);
-  const most = mostCost(price, machines, seconds(), number(field("budget_limit").value));
+  const kept = evaluation() ? `validated on ${evaluation().name}` : Number(values.validation_split) > 0 ? `${Math.round(Number(values.validation_split) * 1000) / 10} % kept apart for validation` : "no validation";
+  put("data", dataset() ? `${dataset().name}, ${count(dataset().rows)} rows` : "Choose a dataset", dataset() ? kept : "");
+  put("model", modelId() || "Choose a model", { "8bit": "loaded in 8 bits", "4bit": "loaded in 4 bits (QLoRA)" }[values.quantization] ?? "");
+  const found = steps(dataset()?.rows, values, row?.count ?? 1, Boolean(evaluation()));
+  const batch = found ? `${count(found.batch)} rows each` : "";
+  put("steps", found?.total ? `about ${count(found.total)}` : "–", found?.perEpoch ? `${batch}, ${count(found.perEpoch)} an epoch${values.packing ? ", fewer with packing" : ""}` : batch);
+  put("machine", row ? `${row.count > 1 ? `${row.count} × ` : ""}${row.label}` : "Choose a machine", row ? `${row.providerLabel}, ${Number(row.price_per_hour) ? `${priceText(row)} an hour` : "free"}` : "");
+  put("memory", !row ? "–" : row.fits === "unknown" ? "Not known whether it fits" : FITS[row.fits], row ? fitText(row) : "");
+  put("time", row?.hours != null ? hoursText(row.hours) : "No estimate yet", row?.hours != null ? [sureText(row), rangeText(row)].filter(Boolean).join(", ") : "");
+  const price = row ? Number(row.price_per_hour) : null;
+  put("total", row ? totalText(row) : "–");
+  const most = row ? mostCost(price, 1, seconds(), budget()) : null;
   const why = most && price > 0 ? (most.by === "budget" ? "its budget" : `${duration(seconds())} at this price`) : seconds() > 0 ? `ends after ${duration(seconds())} at the latest` : "";
-  put("cost", most ? money(most.amount) : "–", why);
-  const text = chosen?.provider.simulated ? "This provider only simulates: a loss curve is made up, nothing is trained." : "The adapter is stored before the job counts as completed.";
-  setText(plan("note"), text);
+  put("cost", most ? (most.amount ? money(most.amount) : "Nothing") : "–", why);
+  setText($('[data-plan="note"]'), row?.simulated ? "This provider only simulates: a loss curve is made up, nothing is trained." : row ? row.basis : "");
+  setText($("#plan-short"), row ? [totalText(row) === "–" ? (price ? `${priceText(row)} an hour` : "Free") : totalText(row), row.hours == null ? "" : hoursText(row.hours)].filter(Boolean).join(" · ") : "Choose a machine");
+  setText($("#plan-short-why"), row ? `${FITS[row.fits]} · ${sureText(row)}` : "");
+  drawConcerns(row);
+  drawFacts(Number(values.max_length));
+  drawMonth();
+  models.say(answer?.model);
+  if (offers.providers) fallbacks.update(offers);
+  drawCount(row);
 }
 
-// ---- choices
+function drawConcerns(row) {
+  const found = row && dataset() && modelId() ? warnings(chosen()).filter((one) => !one.text.startsWith("This is a simulation")) : [];
+  const place = $("#plan-concerns");
+  const reads = JSON.stringify(found);
+  if (place.dataset.now !== reads) {
+    place.dataset.now = reads;
+    place.replaceChildren(...found.map((one) => h("li", { class: `concern concern-${one.level}` }, icon("alert-circle"), h("span", {}, one.text))));
+  }
+  show(place, found.length);
+}
+
+function drawFacts(length) {
+  const place = $("#data-facts");
+  show(place, dataset());
+  if (!dataset()) return;
+  const shown = facts(dataset(), evaluation(), length);
+  const reads = JSON.stringify([field("dataset").value, shown]);
+  if (place.dataset.now === reads) return;
+  place.dataset.now = reads;
+  $("dl", place).replaceChildren(...shown.map((one) => h("div", { class: one.worry ? "worry" : "" }, h("dt", {}, one.label), h("dd", { class: "num" }, one.value, one.note ? h("small", {}, one.note) : null))));
+  const { tokens } = dataset();
+  const cut = cutAt(tokens, length);
+  const suggested = tokens?.suggested_max_length;
+  const better = cut?.rows > 0 && suggested > length;
+  const words = [cutText(cut, length), better ? h("button", { type: "button", class: "text-button", onclick: () => hyper.set("max_length", suggested) }, `Use ${count(suggested)}`) : "", h("a", { href: dataset().url }, "See the full report")];
+  $("p", place).replaceChildren(...words.filter(Boolean).flatMap((word) => [word, " "]));
+}
+
+function drawMonth() {
+  if (!month) return;
+  const left = month.left === null ? null : Math.max(0, Number(month.left));
+  const help = left === null ? `This month has cost ${money(month.spent)} so far; there is no monthly limit.` : `This month leaves ${money(left)} of ${money(month.limit)}.`;
+  setText($("#month-help"), help);
+  $("#month-help").classList.toggle("over", left !== null && budget() !== null && budget() > left && !offers.chosen?.simulated);
+}
+
+function drawCount(row) {
+  const most = Math.max(1, ...offers.rows.map((one) => one.max_count));
+  show($("#count-field"), most > 1);
+  field("count").max = most;
+  const less = row && row.max_count < gpus();
+  setText($("#count-help"), less ? `At most ${row.max_count} of the chosen machine.` : "");
+}
+
+// ---- changes
+
+function changed() {
+  draw();
+  question.changed();
+}
+
+function answered(found) {
+  answer = found;
+  // What the table was reckoned without is named at its field, unless the person is typing there.
+  for (const one of hyper.names) errors.clear(`hyperparameters.${one}`);
+  for (const problem of found.problems) errors.at(problem.field, problem.message);
+  offers.answer(found);
+}
+
+function failed(error) {
+  for (const one of error.errors ?? []) errors.at(one.field, one.message);
+  offers.fail(error.message);
+}
 
 /** Only a validation set made for the chosen dataset can measure it. */
 function limitEvaluation() {
-  const dataset = field("dataset").value;
+  const chosenSet = field("dataset").value;
+  let any = false;
   for (const option of field("eval_dataset").options) {
     if (!option.value) continue;
-    option.hidden = data.datasets[option.value].validation_for !== dataset;
+    option.hidden = data.datasets[option.value].validation_for !== chosenSet;
     if (option.hidden && option.selected) field("eval_dataset").value = "";
+    any ||= !option.hidden;
   }
-}
-
-function drawCount() {
-  const most = offers.chosen?.offer.max_count ?? 1;
-  show($("#count-field"), most > 1);
-  field("count").max = most;
-  if (most === 1) field("count").value = 1;
-  setText($("#count-help"), `Up to ${most} of this machine.`);
-}
-
-function modelCard(model) {
-  const facts = [model.parameters ? `${compactCount(model.parameters)} parameters` : "", model.licence, model.on_this_machine ? "on this machine" : "", model.gated ? "gated" : ""].filter(Boolean);
-  const radio = h("input", { type: "radio", name: "model_pick", value: model.id, checked: field("base_model").value === model.id });
-  radio.addEventListener("change", () => {
-    field("base_model").value = model.id;
-    clear("base_model");
-    drawPlan();
-  });
-  return h("label", { class: "pick" }, radio, h("span", { class: "pick-body" }, h("b", {}, model.label || model.id), h("span", { class: "small muted pick-facts" }, ...facts.map((fact) => h("span", {}, fact))), model.note ? h("span", { class: "small muted" }, model.note) : null));
-}
-
-const compactCount = (n) => (n >= 9.95e8 ? `${Number((n / 1e9).toFixed(1))} B` : n >= 1e6 ? `${Math.round(n / 1e6)} M` : count(n));
-
-async function loadModels() {
-  try {
-    const models = rows(await call("/api/base-models/"));
-    $("#models").replaceChildren(...models.map(modelCard));
-    show($("#models"), models.length);
-    const at = models.findIndex((model) => model.id === field("base_model").value);
-    if (models.length <= SHOWN_MODELS || at >= SHOWN_MODELS) return;
-    $("#models").classList.add("folded");
-    setText($("#models-more"), `Show all ${models.length} models`);
-    show($("#models-more"), true);
-  } catch {
-    show($("#models"), false); // The id can still be typed.
-  }
-}
-
-async function loadOffers() {
-  try {
-    offers.draw(rows(await call("/api/providers/")), data.machine);
-    drawCount();
-  } catch (error) {
-    offers.fail(error.message, loadOffers);
-  }
+  show($("#eval-none"), chosenSet && !any);
+  show($('[data-hyper="validation_split"]'), !field("eval_dataset").value);
 }
 
 form.addEventListener("input", (event) => {
-  if (event.target.name === "base_model") for (const radio of $$('input[name="model_pick"]')) radio.checked = radio.value === event.target.value.trim();
   const place = event.target.closest(".field")?.querySelector("[data-error]");
-  if (place) clear(place.dataset.error);
-  drawPlan();
+  if (place) errors.clear(place.dataset.error);
+  if (event.target.name !== "offer" && event.target.id !== "model-search") changed();
 });
 form.addEventListener("change", (event) => {
-  if (event.target.name === "dataset") limitEvaluation();
-  if (event.target.name === "offer") {
-    clear("gpu_config");
-    drawCount();
-  }
-  if (event.target.name === "preset") {
+  const { name } = event.target;
+  if (name === "dataset" || name === "eval_dataset") limitEvaluation();
+  if (name === "offer") errors.clear("gpu_config");
+  if (name === "base_model" && modelId() && !isModelId(modelId())) errors.at("base_model", "Name the base model as on the Hugging Face Hub: organisation/model.");
+  if (name === "preset") {
     hyper.follow(presetBefore);
     presetBefore = hyper.preset;
+    rules.presetChanged();
   }
-  drawPlan();
+  if (name && name !== "offer") changed();
 });
 
 // ---- sending
 
-const ALIASES = { "retry_policy.max_attempts": "retry_policy", "gpu_config.provider": "gpu_config", "gpu_config.type": "gpu_config", "gpu_config.count": "gpu_config", "gpu_config.cloud": "gpu_config" };
-
-function placeFor(name) {
-  const known = ALIASES[name] ?? name;
-  return known ? $(`[data-error="${CSS.escape(known)}"]`, form) : null;
-}
-
-function controlOf(place) {
-  return $("input, select", place.closest(".field") ?? place.parentElement);
-}
-
-function clear(name) {
-  const place = placeFor(name);
-  if (!place || !place.textContent) return;
-  setText(place, "");
-  controlOf(place)?.removeAttribute("aria-invalid");
-}
-
-/** The error is read with the control, after the help that stands there already. */
-function describe(control, place, name) {
-  place.id ||= `e-${name.replace(/\W+/g, "-")}`;
-  const ids = (control.getAttribute("aria-describedby") ?? "").split(" ").filter((id) => id && id !== place.id);
-  control.setAttribute("aria-describedby", [...ids, place.id].join(" "));
-}
-
-function showErrors(error) {
-  const loose = [];
-  let first = null;
-  for (const one of error.errors ?? []) {
-    const place = placeFor(one.field);
-    if (!place) {
-      loose.push(one.message);
-      continue;
-    }
-    setText(place, one.message);
-    place.closest("details")?.setAttribute("open", "");
-    const control = controlOf(place);
-    control?.setAttribute("aria-invalid", "true");
-    if (control) describe(control, place, one.field);
-    first ??= control;
-  }
-  const shown = (error.errors?.length ?? 0) - loose.length;
-  const text = loose.length ? loose.join(" ") : shown ? `${shown === 1 ? "One value needs" : `${shown} values need`} another look. Nothing was started.` : error.message;
-  setText($("#form-error div"), text);
-  show($("#form-error"), true);
-  (first ?? $("#form-error")).focus();
-  (first ?? $("#form-error")).scrollIntoView({ block: "center" });
-}
-
-function body(start) {
-  const chosen = offers.chosen;
-  return {
-    name: field("name").value.trim(),
-    dataset: field("dataset").value || null,
-    eval_dataset: field("eval_dataset").value || null,
-    base_model: field("base_model").value.trim(),
-    preset: $('input[name="preset"]:checked', form)?.value ?? null,
-    hyperparameters: hyper.overrides(),
-    ...(chosen ? { gpu_config: { provider: chosen.provider.name, type: chosen.offer.type, count: gpus(), cloud: chosen.offer.cloud ?? "" } } : {}),
-    budget_limit: field("budget_limit").value.trim() === "" ? null : (number(field("budget_limit").value) || field("budget_limit").value.trim()),
-    max_duration: Number.isFinite(seconds()) ? seconds() : field("hours").value.trim(),
-    priority: Number(field("priority").value),
-    retry_policy: { max_attempts: Number(field("max_attempts").value) },
-    start,
-  };
-}
-
 /** What can be said without asking the server. */
-function missing() {
-  const errors = [];
-  if (!field("name").value.trim()) errors.push({ field: "name", message: "Give the job a name." });
-  if (!field("dataset").value) errors.push({ field: "dataset", message: "Choose a dataset that is ready." });
-  if (!field("base_model").value.trim()) errors.push({ field: "base_model", message: "Choose a model or type its id." });
-  if (!offers.chosen) errors.push({ field: "gpu_config", message: "Choose a machine." });
-  return errors;
+function missing(start) {
+  const found = [];
+  if (!field("name").value.trim()) found.push({ field: "name", message: "Give the job a name." });
+  if (!field("dataset").value) found.push({ field: "dataset", message: "Choose a dataset that is ready." });
+  if (!modelId()) found.push({ field: "base_model", message: "Choose a model or type its id." });
+  else if (!isModelId(modelId())) found.push({ field: "base_model", message: "Name the base model as on the Hugging Face Hub: organisation/model." });
+  if (!offers.chosen) found.push({ field: "gpu_config", message: "Choose a machine." });
+  else if (start && gpus() > offers.chosen.max_count) found.push({ field: "gpu_config.count", message: `Ask for 1 to ${offers.chosen.max_count} of this machine.` });
+  return found;
+}
+
+function busy(yes) {
+  form.setAttribute("aria-busy", String(yes));
+  for (const button of $$("[data-start]", form)) button.disabled = yes;
+}
+
+async function send(start, headers) {
+  const job = await call("/api/jobs/", { method: "POST", json: body(start), headers });
+  location.assign(job.url ?? `/jobs/${job.id}/`);
 }
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const start = event.submitter?.dataset.start !== "no";
-  for (const place of $$("[data-error]", form)) clear(place.dataset.error);
-  show($("#form-error"), false);
-  const errors = missing();
-  if (errors.length) return showErrors({ errors });
-  const buttons = $$(".plan-actions button", form);
-  buttons.forEach((button) => (button.disabled = true));
+  errors.clearAll();
+  const found = missing(start);
+  if (found.length) return errors.show({ errors: found });
+  busy(true);
   try {
-    const job = await call("/api/jobs/", { method: "POST", json: body(start) });
-    location.assign(job.url ?? `/jobs/${job.id}/`);
+    // However often it is sent, one job is made.
+    const headers = globalThis.crypto?.randomUUID ? { "Idempotency-Key": crypto.randomUUID() } : {};
+    if (!start) return await send(false, headers);
+    const told = await call("/api/estimates/", { method: "POST", json: body() });
+    const word = await askLast(chosen(told.holds), told.problem);
+    if (word) return await send(word === "start", headers);
+    busy(false);
+    $('[data-start="yes"]', form).focus();
   } catch (error) {
-    buttons.forEach((button) => (button.disabled = false));
-    showErrors(error);
+    busy(false);
+    errors.show(error);
   }
   return undefined;
 });
 
-$("#models-more").addEventListener("click", (event) => {
-  $("#models").classList.remove("folded");
-  show(event.currentTarget, false);
-  $$(".pick input", $("#models"))[SHOWN_MODELS].focus();
+// ---- the small screen's summary
+
+const toggle = $("#plan-toggle");
+function openPlan(open) {
+  toggle.setAttribute("aria-expanded", String(open));
+  $(".plan").classList.toggle("open", open);
+}
+toggle.addEventListener("click", () => openPlan(toggle.getAttribute("aria-expanded") !== "true"));
+$(".plan").addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || toggle.getAttribute("aria-expanded") !== "true") return;
+  openPlan(false);
+  toggle.focus();
 });
 
-// On a phone the groups begin closed: the presets are what most people want, and the page stays short.
-if (matchMedia("(max-width: 720px)").matches) $$("[data-group]", form).forEach((group) => (group.open = false));
+async function loadMonth() {
+  try {
+    ({ month } = await call("/api/budget/"));
+    draw();
+  } catch {
+    // The last check asks the server again.
+  }
+}
+
+// Values that are kept only under “All settings” are not hidden from somebody who cloned or changed them.
+if ($(".hyper.changed", $("#all-settings"))) $("#all-settings").open = true;
 limitEvaluation();
 hyper.markAll();
-loadModels();
-loadOffers();
+models.load();
+loadMonth();
+question.ask();
+addEventListener("pageshow", (event) => event.persisted && busy(false));

@@ -99,8 +99,15 @@ class EstimateRequestSerializer(JobCreateSerializer):
 class EstimateSerializer(serializers.Serializer):
     hours = serializers.DecimalField(max_digits=12, decimal_places=4, allow_null=True, coerce_to_string=True)
     total = AmountField(allow_null=True, help_text="US dollars; null: not known.")
+    low_hours = serializers.DecimalField(
+        max_digits=12, decimal_places=4, allow_null=True, coerce_to_string=True, help_text="It should take no less."
+    )
+    high_hours = serializers.DecimalField(
+        max_digits=12, decimal_places=4, allow_null=True, coerce_to_string=True, help_text="And no more."
+    )
     confidence = serializers.ChoiceField(["none", "rough", "measured"])
     basis = serializers.CharField(help_text="Where the figure comes from, as a sentence.")
+    runs = serializers.IntegerField(help_text="How many jobs it is learnt from.")
     price_per_hour = AmountField(help_text="Of the whole machine.")
     holds = AmountField(allow_null=True, help_text="What the job would hold of this month; null: nothing limits it.")
     problem = serializers.CharField(help_text="Why it could not start now; blank: it could.")

@@ -6,7 +6,6 @@ from typing import Any
 
 from rest_framework import serializers
 
-from datasets.models import Dataset
 from pipeline.api.serializers.jobs import JobCreateSerializer
 from pipeline.api.serializers.money import AmountField
 from pipeline.machine_table import Row
@@ -20,7 +19,7 @@ class OffersRequestSerializer(JobCreateSerializer):
     dataset = serializers.UUIDField(allow_null=True, default=None, help_text="null: nothing can be estimated yet.")
     base_model = serializers.CharField(max_length=200, allow_blank=True, default="")
 
-    def validate_dataset(self, value: Any) -> Dataset | None:
+    def validate_dataset(self, value: Any) -> Any:
         return None if value is None else self._own(value)
 
 
@@ -36,6 +35,7 @@ class StandSerializer(serializers.Serializer):
     problem = serializers.CharField(help_text="A sentence when its offers cannot be had now, else blank.")
     needs_account = serializers.BooleanField()
     has_account = serializers.BooleanField()
+    takes_fallbacks = serializers.BooleanField(help_text="`gpu_config.fallbacks` are tried when there is no machine.")
 
 
 class MachineRowSerializer(serializers.Serializer):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
-from pipeline import accounts, catalogue
+from pipeline import catalogue, market
 from pipeline.api.serializers.catalogue import (
     BaseModelSerializer,
     HyperparameterSerializer,
@@ -18,8 +16,6 @@ from pipeline.api.serializers.catalogue import (
     ProviderSerializer,
 )
 from pipeline.models import Preset
-from pipeline.providers.base import Offer, ProviderError
-from pipeline.providers.registry import provider_class, provider_names
 from training.hyperparameters import FIELDS
 
 
@@ -59,24 +55,4 @@ class ProvidersView(APIView):
         responses=ProviderSerializer(many=True),
     )
     def get(self, request: Request) -> Response:
-        return Response(ProviderSerializer([_shown(name, request.user) for name in provider_names()], many=True).data)
-
-
-def _shown(name: str, user: Any) -> dict[str, Any]:
-    provider = provider_class(name)
-    offers: list[Offer] = []
-    problem, has_account = "", True
-    try:
-        offers = list(accounts.provider_for(user, name).offers())
-    except ProviderError as error:
-        problem, has_account = str(error), not isinstance(error, accounts.NoAccount)
-    return {
-        "name": name,
-        "label": provider.label,
-        "simulated": provider.simulated,
-        "available": not problem,
-        "problem": problem,
-        "offers": offers,
-        "needs_account": provider.needs_account,
-        "has_account": has_account,
-    }
+        return Response(ProviderSerializer(market.stands(request.user), many=True).data)

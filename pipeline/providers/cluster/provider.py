@@ -186,7 +186,7 @@ def _look(client: Client, refs: Sequence[MachineRef]) -> dict[str, Machine]:
         answered = True
         if answer is not None:
             seen[ref.name] = answers.machine_of(ref, answer)
-        elif ref.stop_acknowledged:
+        elif ref.end_expected:
             detail = "The cluster had accepted the cancellation and no longer knows the job."
             seen[ref.name] = Machine(ref.name, ref.external_id, MachineState.GONE, detail=detail)
     if problem is not None and not answered:

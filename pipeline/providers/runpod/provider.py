@@ -64,6 +64,7 @@ class RunPodProvider:
     needs_account: ClassVar[bool] = True
     finds_by_name: ClassVar[bool] = True
     environment_is_public: ClassVar[bool] = True
+    takes_fallbacks: ClassVar[bool] = True
     account_options: ClassVar[Mapping[str, str]] = {}
     takes_base_url: ClassVar[bool] = False
 
@@ -164,7 +165,7 @@ class RunPodProvider:
         found: dict[str, Machine] = {}
         complete, end = True, time.monotonic() + SINGLE_LOOKS_SECONDS
         # Chance decides who waits for the next look, so that nobody always does.
-        order = sorted(refs, key=lambda ref: (not ref.stop_acknowledged, random.random()))  # noqa: S311
+        order = sorted(refs, key=lambda ref: (not ref.end_expected, random.random()))  # noqa: S311
         for number, ref in enumerate(order):
             if number >= SINGLE_LOOKS or time.monotonic() > end:
                 found[ref.name] = _unknown(ref, "It is missing from RunPod's list and was not asked for in this look.")
@@ -178,7 +179,7 @@ class RunPodProvider:
                 found[ref.name] = pods.machine(pod, ref.name)
                 made = pods.created_at(pod)
                 complete = complete and made is not None and datetime.now(UTC) - made < SHOWN_BY_THEN
-            elif ref.stop_acknowledged:
+            elif ref.end_expected:
                 evidence = "RunPod accepted the order to delete it, says that it does not exist, and lists it no more."
                 found[ref.name] = Machine(ref.name, ref.external_id, MachineState.GONE, detail=evidence)
         return found, complete

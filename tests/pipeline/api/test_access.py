@@ -14,6 +14,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from notifications import addresses
 from notifications.models import Delivery, Destination, Notification
+from pipeline.services.rulebook import add
 from tests.pipeline.api.conftest import Things
 
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -63,6 +64,10 @@ def dataset(things: Things) -> dict[str, Any]:
 def notification(things: Things) -> dict[str, Any]:
     owner = things.running.owner
     return {"notification_id": Notification.objects.create(owner=owner, type="job_started", title="x").pk}
+
+
+def rule(things: Things) -> dict[str, Any]:
+    return {"rule_id": add(things.running.pk, {"kind": "loss_not_finite"}).pk}
 
 
 def destination(things: Things) -> dict[str, Any]:
@@ -130,6 +135,18 @@ CASES = [
     Case("put", "api-budget", Kind.LIST),
     Case("get", "api-estimates", Kind.LIST),
     Case("post", "api-estimates", Kind.LIST),
+    Case("post", "api-offers", Kind.LIST),
+    Case("get", "api-job-rules", Kind.OBJECT, running),
+    Case("post", "api-job-rules", Kind.OBJECT, running),
+    Case("get", "api-rules", Kind.LIST),
+    Case("post", "api-rules", Kind.LIST),
+    Case("get", "api-rule", Kind.OBJECT, rule),
+    Case("patch", "api-rule", Kind.OBJECT, rule),
+    Case("delete", "api-rule", Kind.OBJECT, rule),
+    Case("post", "api-rule-arm", Kind.OBJECT, rule),
+    Case("get", "api-rule-kinds", Kind.COMMON),
+    Case("post", "api-rule-check", Kind.COMMON),
+    Case("get", "api-rules-for-new-job", Kind.LIST),
     Case("get", "api-tokens", Kind.LIST),
     Case("post", "api-tokens", Kind.LIST),
     Case("delete", "api-token", Kind.OBJECT, token),

@@ -178,7 +178,7 @@ class TestLooks:
 
     def test_after_an_accepted_stop_absence_is_the_end(self, cluster: ClusterHarness) -> None:
         name = cluster.create()
-        ref = MachineRef(name, cluster.ref(name).external_id, stop_acknowledged=True)
+        ref = MachineRef(name, cluster.ref(name).external_id, end_expected=True)
         cluster.fake.vanish(name)
         seen = cluster.provider().observe([ref])[name]
         assert seen.state is MachineState.GONE

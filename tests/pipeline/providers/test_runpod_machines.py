@@ -123,10 +123,10 @@ class TestObserve:
         machine = create(runpod)
         other = next(pod for pod in runpod.fake.pods(machine.name) if pod.id != machine.external_id)
         runpod.provider().stop(ref(machine))
-        seen = look(runpod, ref(machine, stop_acknowledged=True))[machine.name]
+        seen = look(runpod, ref(machine, end_expected=True))[machine.name]
         assert (seen.state, seen.external_id) == (MachineState.RUNNING, other.id)
         runpod.provider().stop(ref(machine))
-        assert look(runpod, ref(machine, stop_acknowledged=True))[machine.name].state is MachineState.GONE
+        assert look(runpod, ref(machine, end_expected=True))[machine.name].state is MachineState.GONE
 
     @pytest.mark.parametrize("fault", ["empty_list", "hide"])
     def test_a_machine_missing_from_the_list_is_asked_for_by_itself(self, runpod: RunPodHarness, fault: str) -> None:
@@ -178,7 +178,7 @@ class TestObserve:
         machine = create(runpod)
         runpod.fake.fault("vanish", name=machine.name)
         assert look(runpod, ref(machine)) == {}
-        gone = look(runpod, ref(machine, stop_acknowledged=True))[machine.name]
+        gone = look(runpod, ref(machine, end_expected=True))[machine.name]
         assert gone.state is MachineState.GONE
         assert is_sentence(gone.detail)
 
@@ -289,7 +289,7 @@ class TestStop:
         machine = create(runpod)
         runpod.fake.fault("pretend")
         runpod.provider().stop(ref(machine))
-        assert look(runpod, ref(machine, stop_acknowledged=True))[machine.name].state is MachineState.RUNNING
+        assert look(runpod, ref(machine, end_expected=True))[machine.name].state is MachineState.RUNNING
 
     def test_done_though_the_answer_was_an_error(self, runpod: RunPodHarness) -> None:
         machine = create(runpod)

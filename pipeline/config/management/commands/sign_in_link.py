@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from frontend.signin import make_link
 from pipeline.config.command import PlainCommand
-from pipeline.config.supervisor import running_at
+from pipeline.config.home import running_at
 
 
 class Command(PlainCommand):
