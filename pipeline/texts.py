@@ -33,7 +33,10 @@ def ending_text(job: Job, reason: str = "") -> str:
     """Why a job ended, or is about to for `reason`; with what the rule saw where one stopped it."""
     reason = reason or job.reason
     text = reason_text(reason, job.provider)
-    return f"{job.stop_detail} {text}" if reason == EndReason.STOPPED_BY_RULE and job.stop_detail else text
+    if reason != EndReason.STOPPED_BY_RULE or not job.stop_detail:
+        return text
+    told, _, advice = text.partition(". ")
+    return f"{told}: {job.stop_detail} {advice}"
 
 
 def usd(amount: Decimal) -> str:

@@ -65,8 +65,8 @@ class TestFiring:
         job.refresh_from_db()
         assert job.status == JobStatus.CANCELLED
         assert job_state(job)["reason_text"] == (
-            "loss NaN at step 2. The rule says: Stop when loss is not a number. "
-            "Stopped by a rule of the job. Mend the cause or change the rule, then start again to go on."
+            "Stopped by a rule of the job: loss NaN at step 2. The rule says: Stop when loss is not a number. "
+            "Mend the cause or change the rule, then start again to go on."
         )
         deliver_pending()
         kinds = list(Notification.objects.filter(job=job).order_by("created_at").values_list("type", flat=True))

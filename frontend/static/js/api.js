@@ -7,6 +7,7 @@ export class Problem extends Error {
     this.status = body.status;
     this.code = body.code || "";
     this.errors = Array.isArray(body.errors) ? body.errors : [];
+    this.current = body.current ?? null; // what a thing is now that somebody else changed meanwhile
   }
 
   /** The sentence for a person: the detail, and what the single fields say when they are not shown beside their fields. */

@@ -209,7 +209,7 @@ export class ChartBoard {
   /** Lines across a chart: new attempts, checkpoints, and values that were not numbers. */
   marks(spec) {
     const found = {};
-    const line = (id, step, text, colour, dashed) => {
+    const line = (id, step, text, colour, dashed, position = "start") => {
       found[id] = {
         type: "line",
         scaleID: "x",
@@ -217,13 +217,14 @@ export class ChartBoard {
         borderColor: colour,
         borderWidth: 1,
         borderDash: dashed ? [3, 4] : [],
-        label: { display: spec.main && text !== "", content: text, position: "start", backgroundColor: css("--surface"), color: css("--text-2"), font: { size: 11 }, padding: 3, yAdjust: -2 },
+        label: { display: spec.main && text !== "", content: text, position, backgroundColor: css("--surface"), color: css("--text-2"), font: { size: 11 }, padding: 3, yAdjust: -2 },
       };
     };
     const quiet = css("--line-strong");
     const checkpoints = this.events.filter((event) => event.kind === "checkpoint");
     const every = Math.max(1, Math.ceil(checkpoints.length / 12));
     if (spec.main) checkpoints.forEach((event, i) => i % every || line(`c${event.step}`, event.step, "", quiet, true));
+    for (const event of this.events) if (event.kind === "rule") line(`r${event.step}`, event.step, "Rule fired", css("--warn"), false, "end");
     for (const mark of this.attempts) line(`a${mark.attempt}`, mark.step, mark.text, css("--chart-mark"), false);
     const odd = [...this.metrics.odd.values()].filter((item) => spec.lines.some((one) => one.name === item.name));
     const shownOdd = odd.length > 20 ? odd.filter((_, i) => i % Math.ceil(odd.length / 20) === 0) : odd;

@@ -67,9 +67,9 @@ export class JobEvents {
     return this.all.findLast((event) => event.data?.stage === "waiting_to_retry")?.message ?? "";
   }
 
-  /** What the charts mark: checkpoints by their step. */
+  /** What the charts mark by their step: checkpoints, and rules that fired. */
   marks() {
-    const saved = this.all.filter((event) => event.kind === "checkpoint" && typeof event.data?.step === "number");
-    return saved.map((event) => ({ kind: "checkpoint", step: event.data.step }));
+    const marked = (event) => typeof event.data?.step === "number" && (event.kind === "checkpoint" || (event.kind === "rule" && event.data.what === "fired"));
+    return this.all.filter(marked).map((event) => ({ kind: event.kind, step: event.data.step }));
   }
 }

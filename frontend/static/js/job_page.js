@@ -15,6 +15,7 @@ import { JobSamples } from "./job_samples.js";
 import { JobSituation } from "./job_situation.js";
 import { JobFeed } from "./live.js";
 import { connection, showLinkState } from "./page_live.js";
+import { RulesPanel } from "./rules_panel.js";
 import { hasEnded } from "./status.js";
 import { makeTabs } from "./tabs.js";
 import { toast } from "./toasts.js";
@@ -37,6 +38,7 @@ const events = new JobEvents(start, (marks) => {
 });
 
 const files = new JobFiles(start);
+const rules = new RulesPanel($("#rules"), { ended: hasEnded(start), hidden: true });
 const attempts = new JobAttempts(start, { now: () => head.now(), marked: (marks) => board.setAttempts(marks) });
 const limits = new JobLimits({ job: () => head.job, changed: () => catchUp() });
 const situation = new JobSituation(start, {
@@ -57,6 +59,8 @@ function take(frame) {
     limits.draw();
   } else if (frame.metrics) head.drawCards();
   files.take(head.job, frame.events);
+  rules.setEnded(hasEnded(head.job));
+  if (frame.events?.some((event) => event.kind === "rule")) rules.stale();
   attempts.take(head.job, frame);
   drawMetricsState();
   if (frame.samples?.length) samples.stale();
@@ -137,6 +141,7 @@ if (matchMedia("(pointer: coarse)").matches) setText($("#chart-hint"), "Pinch a 
 const tabs = makeTabs($('[role="tablist"]'), (name) => {
   board.setHidden(name !== "metrics");
   log.setHidden(name !== "logs");
+  rules.setHidden(name !== "rules");
   if (name === "samples") samples.load(head.job);
   files.setOpen(name === "files");
   attempts.setOpen(name === "info");

@@ -2,7 +2,10 @@
 import { call } from "./api.js";
 import { confirmAction } from "./dialog.js";
 import { $, copyText, h, setText, show } from "./dom.js";
+import { RulesPanel } from "./rules_panel.js";
 import { toast } from "./toasts.js";
+
+new RulesPanel($("#rules"));
 
 const form = $("#token-form");
 const list = $("#token-list");

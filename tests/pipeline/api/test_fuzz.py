@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.models import Job
+from pipeline.services.rulebook import add
 from tests.pipeline.api import test_access as access
 from tests.pipeline.api.conftest import ACCOUNT_KEY
 from training.hyperparameters import BY_NAME
@@ -26,7 +27,7 @@ calm = settings(
 )
 FIELDS = (
     "name", "dataset", "eval_dataset", "base_model", "preset", "hyperparameters", "gpu_config", "budget_limit",
-    "max_duration", "priority", "retry_policy", "resume_from", "start",
+    "max_duration", "priority", "retry_policy", "resume_from", "rules", "start",
 )  # fmt: skip
 
 PARAMETERS = (
@@ -58,6 +59,9 @@ def is_an_answer(response: Any, *expected: int) -> None:
 @example(changes={"gpu_config": {"provider": "scripted", "fallbacks": [{"type": "box", "cloud": None}]}})
 @example(changes={"gpu_config": {"provider": "scripted", "fallbacks": {"type": "box"}}})
 @example(changes={"resume_from": "00000000-0000-4000-8000-000000000000"})
+@example(changes={"rules": [{"kind": "loss_above", "parameters": {"threshold": 10**400}}]})
+@example(changes={"rules": [{"kind": "loss_above", "parameters": {"metric": "\x00"}}]})
+@example(changes={"rules": [{"kind": ["loss_above"]}, None, 5]})
 def test_creating_a_job(owner, job_body, changes):
     with transaction.atomic():
         is_an_answer(owner.api.post("/api/jobs/", job_body | changes, format="json"), 201, 400, 409)
@@ -129,6 +133,19 @@ def test_any_order_for_many(owner, body):
 def test_saving_a_key(owner, rented, body):
     with transaction.atomic():
         is_an_answer(owner.api.put("/api/credentials/rented/", body, format="json"), 200, 400)
+        transaction.set_rollback(True)
+
+
+@calm
+@given(
+    body=st.dictionaries(st.sampled_from(["version", "kind", "parameters", "action", "enabled"]), anything),
+    parameters=st.dictionaries(st.sampled_from(["metric", "threshold", "points", "side", "x"]), anything),
+)
+def test_changing_a_rule(owner, things, body, parameters):
+    with transaction.atomic():
+        rule = add(things.running.pk, {"kind": "metric_threshold"})
+        body = {"version": 1, "parameters": parameters} | body
+        is_an_answer(owner.api.patch(f"/api/rules/{rule.pk}/", body, format="json"), 200, 400, 409)
         transaction.set_rollback(True)
 
 

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import CHECKS
 
+from pipeline.services.rulebook import add
 from tests.pipeline.api.test_access import ELSEWHERE, methods_of, routes
 
 
@@ -90,6 +91,7 @@ def test_generated_requests_get_documented_answers(owner, things):
         "token_id": str(things.token.pk),
         "id": str(things.saved.dataset_id),
         "slug": "balanced",
+        "rule_id": str(add(things.running.pk, {"kind": "loss_not_finite"}).pk),
         "provider": things.credential.provider,
     }
     schema = schemathesis.openapi.from_wsgi("/api/schema/?format=json", WSGIHandler(), headers=headers)
