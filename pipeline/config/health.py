@@ -24,7 +24,7 @@ def healthz(request: HttpRequest) -> JsonResponse:
 def readyz(request: HttpRequest) -> JsonResponse:
     """200 when the database answers, else 503, so that a load balancer waits.
 
-    `background` tells whether beat, broker and worker have shown a common sign of life within a minute. Late ones do
+    `degraded` or not is for people and monitors: `background` tells whether beat, broker and worker have shown a common sign of life within a minute. Late ones do
     not make the pages unavailable, so they do not change the status code.
     """
     try:
@@ -32,7 +32,8 @@ def readyz(request: HttpRequest) -> JsonResponse:
     except DatabaseError:
         return JsonResponse({"status": "unavailable", "detail": "The database does not answer."}, status=503)
     background = "never seen" if age is None else "ok" if age <= BEAT_LATE_SECONDS else "late"
-    return JsonResponse({"status": "ok", "background": background, "background_seen_seconds_ago": age})
+    status = "ok" if background == "ok" else "degraded"
+    return JsonResponse({"status": status, "background": background, "background_seen_seconds_ago": age})
 
 
 def _seconds_since_beat() -> float | None:

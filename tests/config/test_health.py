@@ -22,6 +22,7 @@ def test_readyz_tells_how_the_background_does(age, state):
     answer = Client().get("/readyz")
     assert answer.status_code == 200
     assert answer.json()["background"] == state
+    assert answer.json()["status"] == ("ok" if state == "ok" else "degraded")
 
 
 def test_readyz_is_503_without_a_database(monkeypatch, settings):
