@@ -19,11 +19,11 @@ from pipeline.states import ACTIVE, ATTEMPT_CLOSED, EndReason, JobStatus
 
 # How long something waits before it is in the next column.
 AGES: tuple[tuple[str, timedelta], ...] = (
-    ("under a minute", timedelta(minutes=1)),
-    ("1 to 10 minutes", timedelta(minutes=10)),
-    ("10 to 60 minutes", timedelta(hours=1)),
+    ("< 1 min", timedelta(minutes=1)),
+    ("1–10 min", timedelta(minutes=10)),
+    ("10–60 min", timedelta(hours=1)),
 )
-LONGER = "over an hour"
+LONGER = "> 1 h"
 SILENT = timedelta(seconds=60)
 # What shows its life, and what its silence means.
 PROCESSES = {

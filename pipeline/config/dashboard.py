@@ -12,6 +12,7 @@ from django.db.models import Count
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.timesince import timesince
 
 from notifications.models import Delivery
 from pipeline import overview
@@ -89,8 +90,8 @@ def _jobs(now: datetime) -> dict[str, Any]:
     stuck = Job.objects.active().filter(current_stage__in=STUCK).order_by()
     return {
         "ages": [*(label for label, _ in overview.AGES), overview.LONGER],
-        "queue": queue,
-        "waiting": [one for one in queue if one.status in (JobStatus.QUEUED, JobStatus.INITIALIZING)],
+        "queue": [(one, timesince(one.oldest, now, depth=1) if one.oldest else "–") for one in queue],
+        "waiting": sum(one.total for one in queue if one.status in (JobStatus.QUEUED, JobStatus.INITIALIZING)),
         "running": next(one.total for one in queue if one.status is JobStatus.RUNNING),
         "failures": [(one, 100 * one.week / most, 100 * one.day / most) for one in failures],
         "failed_today": sum(one.day for one in failures),

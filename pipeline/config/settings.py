@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.config import content, home, playground
+from pipeline.config import content, home, look, playground
 from pipeline.config.env import Env
 
 env = Env(playground.with_imitations())
@@ -377,6 +377,7 @@ SPECTACULAR_SETTINGS = {
     ],
     "ENUM_NAME_OVERRIDES": {
         "JobStatus": "pipeline.states.JobStatus",
+        "AttemptState": "pipeline.states.AttemptState",
         "DatasetStatus": "datasets.models.Status",
         "NotificationType": "notifications.models.Kind",
         "DestinationKind": "notifications.models.Destination.Type",
@@ -387,14 +388,7 @@ SPECTACULAR_SETTINGS = {
         "RuleParameterType": "pipeline.rule_kinds.Type",
     },
 }
-UNFOLD = {
-    "SITE_TITLE": "Stoker",
-    "SITE_HEADER": "Stoker",
-    "SITE_SYMBOL": "local_fire_department",
-    "SITE_URL": "/jobs/",
-    "ENVIRONMENT": "pipeline.config.playground_accounts.badge",
-    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/favicon.svg"}],
-}
+UNFOLD = look.UNFOLD
 
 # E-mail, and other ways to tell people
 
