@@ -87,7 +87,11 @@ def test_a_preset_from_the_address(owner: Person) -> None:
 def test_a_clone_keeps_the_machine_and_what_to_take_instead(owner: Person, stranger: Person) -> None:
     fallbacks = [{"type": "big", "cloud": "secure"}, {"type": "huge", "cloud": ""}]
     job = make_job(
-        owner.user, provider="simulated", gpu_type="sim-60x", gpu_count=3, preset=Preset.objects.get(slug="high-quality")
+        owner.user,
+        provider="simulated",
+        gpu_type="sim-60x",
+        gpu_count=3,
+        preset=Preset.objects.get(slug="high-quality"),
     )
     Job.objects.filter(pk=job.pk).update(gpu_fallbacks=fallbacks)
     text = page(owner, f"?clone={job.pk}&preset=quick-test")
