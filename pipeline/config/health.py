@@ -24,8 +24,8 @@ def healthz(request: HttpRequest) -> JsonResponse:
 def readyz(request: HttpRequest) -> JsonResponse:
     """200 when the database answers, else 503, so that a load balancer waits.
 
-    `degraded` or not is for people and monitors: `background` tells whether beat, broker and worker have shown a common sign of life within a minute. Late ones do
-    not make the pages unavailable, so they do not change the status code.
+    `degraded` or not is for people and monitors: `background` tells whether beat, broker and worker have shown a common
+    sign of life within a minute. Late ones do not make the pages unavailable, so they do not change the status code.
     """
     try:
         age = _seconds_since_beat()
