@@ -40,7 +40,7 @@ class _Day(forms.DateField):
     def clean(self, value: Any) -> Any:
         day = super().clean(value)
         if day is not None and not 2000 <= day.year < 2200:
-            raise forms.ValidationError("Choose a day from the year 2000 to 2199.")
+            raise forms.ValidationError("Choose a day from the year 2000 to 2199.", code="invalid")
         return day
 
 
