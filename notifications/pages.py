@@ -77,10 +77,12 @@ def notification_list(request: HttpRequest) -> HttpResponse:
 def settings_page(request: HttpRequest) -> HttpResponse:
     """The whole page, or with the header X-Fragment only destinations and choices."""
     matrix = destinations.matrix(request.user)
+    choices = kinds(request.user)
     context = {
         "destinations": [one for one, _ in matrix],
         "rows": [(value, label, [(one, wanted[value]) for one, wanted in matrix]) for value, label in Kind.choices],
-        "kinds": kinds(request.user),
+        "kinds": choices,
+        "first_kind": next(one.value for one in choices if not one.unavailable),
     }
     name = "settings_fragment" if request.headers.get("X-Fragment") else "settings"
     return render(request, f"notifications/{name}.html", context)

@@ -1,8 +1,11 @@
-"""Which icon stands for what; the words beside them carry the meaning."""
+"""What the pages about notifications show as icons, beside the words that carry the meaning, and when."""
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django import template
+from django.utils import timezone
 
 from notifications.models import Delivery, Destination, Kind
 
@@ -44,3 +47,11 @@ def note_icon(kind: str) -> str:
 @register.filter
 def delivery_icon(state: str) -> str:
     return DELIVERIES[Delivery.State(state)]
+
+
+@register.filter
+def next_try(at: datetime) -> str:
+    minutes = round((at - timezone.now()).total_seconds() / 60)
+    if minutes < 1:
+        return "next try within a minute"
+    return f"next try in {minutes} min" if minutes < 90 else f"next try in {round(minutes / 60)} h"

@@ -299,3 +299,17 @@ def test_retry_after(text, seconds):
 
 def test_keys_of_the_specification_are_plain_base64():
     assert len(base64.b64decode(webhook.new_secret().removeprefix("whsec_"))) == 32
+
+
+def test_the_documented_check_accepts_our_messages(owner, receiver, notify):
+    text = Path("docs/notifications.md").read_text()
+    names: dict[str, Any] = {}
+    exec(text.split("```python\n")[1].split("```")[0], names)
+    _, secret = destinations.add(owner.user, kind="webhook", name="x", address=receiver.url)
+    notify()
+    send()
+    (taken,) = receiver.taken
+    assert names["is_ours"](secret, taken.headers, taken.body)
+    assert not names["is_ours"](secret, taken.headers, taken.body + b" ")
+    assert not names["is_ours"](webhook.new_secret(), taken.headers, taken.body)
+    assert not names["is_ours"](secret, taken.headers | {"webhook-timestamp": "1"}, taken.body)
