@@ -129,5 +129,6 @@ def test_a_long_span_is_drawn_by_month_without_gaps() -> None:
     assert drawn["unit"] == "month"
     assert drawn["days"] == ["2026-01-01", "2026-02-01", "2026-03-01", "2026-04-01", "2026-05-01", "2026-06-01"]
     assert drawn["providers"] == [
-        {"name": "a", "amounts": [3.0, 0.0, 0.0, 0.0, 0.0, 0.0]}, {"name": "b", "amounts": [0.0, 0.0, 4.0, 0.0, 0.0, 0.0]},
-    ]  # fmt: skip
+        {"name": "a", "amounts": [3.0, 0.0, 0.0, 0.0, 0.0, 0.0]},
+        {"name": "b", "amounts": [0.0, 0.0, 4.0, 0.0, 0.0, 0.0]},
+    ]

@@ -150,7 +150,7 @@ function setNames(names) {
   state.names = [...new Set(names)];
   board.setNames(state.names);
   for (const option of $$("#metric option")) option.disabled = option.value !== "" && state.names.includes(option.value);
-  show($("#metric").closest("label"), $$("#metric option").some((option) => option.value && !option.disabled) || state.names.length);
+  show($("#metric").closest(".tool-select"), $$("#metric option").some((option) => option.value && !option.disabled) || state.names.length);
   keepAddress();
 }
 
