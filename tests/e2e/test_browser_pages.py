@@ -64,6 +64,7 @@ def look(page: Page, root: str = "") -> None:
     [
         ("/jobs/", '#link-state[data-state="live"]'),
         ("/jobs/?q=no-such-job", ".empty"),
+        ("/spending/", "#month"),
         ("/jobs/new/", "#offers tbody tr"),
         ("/datasets/", ".dataset-table"),
         ("/datasets/new/", "#drop"),
