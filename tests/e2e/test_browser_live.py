@@ -81,6 +81,7 @@ def test_a_cut_cable_leaves_no_gap_and_no_double(
         stored = grace.account.call("GET", f"/api/jobs/{job_id}/events/?limit=1000", 200)["results"]
         assert sorted(shown) == sorted(event["seq"] for event in stored)
         page.get_by_role("tab", name="Logs").click()
+        page.locator("#log .log-text").nth(5).wait_for()
         lines = page.locator("#log .log-text").all_inner_texts()
         assert len(lines) == len(set(lines)) > 5
 

@@ -266,11 +266,14 @@ def test_an_endless_answer_is_given_up(call):
         call("/long")
 
 
-def test_a_dripping_answer_is_cut_off(call, monkeypatch):
-    monkeypatch.setattr(outside, "WHOLE_SECONDS", 0.2)
-    with pytest.raises(requests.exceptions.ReadTimeout, match=r"longer than 0\.2 seconds"):
-        call("/drip")
-    assert call("/").ok
+def test_a_dripping_answer_is_cut_off(names, server):
+    names[HOST] = ["127.0.0.1"]
+    origin = f"http://{HOST}:{server.server_address[1]}"
+    with outside.session(allow_private=[origin], whole_seconds=0.2) as session:
+        hasty = Site(origin, session)
+        with pytest.raises(requests.exceptions.ReadTimeout, match=r"longer than 0\.2 seconds"):
+            hasty("/drip")
+        assert hasty("/").ok
 
 
 def test_a_host_that_is_gone_is_an_error_of_the_connection(names):
