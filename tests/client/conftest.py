@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -106,8 +107,12 @@ Stoker = Callable[..., Said]
 
 
 @pytest.fixture
-def stoker(home: Path, capsys: pytest.CaptureFixture[str]) -> Stoker:
-    """The command, in this process: stoker("jobs", "list") returns its exit code and what it said."""
+def stoker(home: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Stoker:
+    """The command, in this process: stoker("jobs", "list") returns its exit code and what it said.
+
+    In its own process nobody listens to the library's log; here the server's handlers would write it between the lines.
+    """
+    caplog.set_level(logging.WARNING, "httpx")
 
     def typed(*words: str) -> Said:
         code = run(list(words))
