@@ -23,6 +23,7 @@ from benchmarks.sizes import Sizes
 
 ACK_SECONDS = 2.0
 LAST_FRAME_SECONDS = 10.0
+LISTENING_SECONDS = 10.0
 FIRST_FRAME_SECONDS = 30.0
 # Between two posts; uneven, so that they fall everywhere between the looks that the server takes each second.
 PAUSES = (0.04, 0.08)
@@ -90,15 +91,7 @@ async def _listen(
     first_frames = [asyncio.Event() for _ in range(sockets)]
     followers = []
     for first_frame in first_frames:
-        # Uncompressed and without pings: here the client must not be what is measured.
-        socket = await connect(
-            address,
-            origin=Origin(origin),
-            additional_headers={"Cookie": cookie},
-            compression=None,
-            ping_interval=None,
-            proxy=None,
-        )
+        socket = await _connected(address, origin, cookie)
         follower = _follow(socket, job_id, last_step, received, sizes, first_frame)
         followers.append(asyncio.create_task(follower))
     for first_frame in first_frames:
@@ -106,6 +99,26 @@ async def _listen(
     await asyncio.to_thread(ready)
     await asyncio.gather(*followers)
     return received, round(sum(sizes) / len(sizes))
+
+
+async def _connected(address: str, origin: str, cookie: str) -> ClientConnection:
+    """A socket. A server that is started together with the clients may need a moment until it listens."""
+    deadline = time.monotonic() + LISTENING_SECONDS
+    while True:
+        try:
+            # Uncompressed and without pings: here the client must not be what is measured.
+            return await connect(
+                address,
+                origin=Origin(origin),
+                additional_headers={"Cookie": cookie},
+                compression=None,
+                ping_interval=None,
+                proxy=None,
+            )
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.02)
 
 
 async def _follow(
